@@ -1,0 +1,78 @@
+# Pascal VOC 2012 with the masks of SBD (SegmentationClassAug).
+crop_size = (512, 512)
+geometry = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    # long side 300 to 1200
+    dict(
+        type='RandomResize',
+        scale=(600, 600),
+        ratio_range=(0.5, 2.0),
+        keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size),
+    dict(type='RandomFlip', prob=0.5),
+]
+strong = [
+    dict(type='ColorJitter'),
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
+    dict(type='RandomGaussianBlur'),
+    dict(type='PackSegInputs'),
+]
+weak = [dict(type='PackSegInputs')]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[[
+            dict(type='Resize', scale_factor=r, keep_ratio=True)
+            for r in (0.75, 1.0, 1.25, 1.5)
+        ],
+                    [
+                        dict(type='RandomFlip', prob=0.),
+                        dict(type='RandomFlip', prob=1.)
+                    ], [dict(type='LoadAnnotations')],
+                    [dict(type='PackSegInputs')]])
+]
+images = dict(
+    type='PascalVOCDataset',
+    data_root='{{$PSMT_DATA:data}}/VOCdevkit/VOC2012',
+    data_prefix=dict(
+        img_path='JPEGImages', seg_map_path='SegmentationClassAug'))
+train_dataloader = dict(
+    batch_size=8,  # labelled, and as many unlabelled; 4 GPUs
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='PairSampler', shuffle=True),
+    dataset=dict(
+        type='SemiSegDataset',
+        labeled=dict(
+            **images,
+            ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
+            pipeline=[
+                *geometry,
+                dict(type='MultiView', labeled=strong, labeled_weak=weak)
+            ]),
+        # The masks of unlabelled images are read for the log only; without
+        # LoadAnnotations none are needed.
+        unlabeled=dict(
+            **images,
+            ann_file='ImageSets/Segmentation/semi/1_8/unlabeled.txt',
+            pipeline=[
+                *geometry,
+                dict(type='MultiView', weak=weak, strong=strong)
+            ])))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **images,
+        ann_file='ImageSets/Segmentation/val.txt',
+        pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/deeplabv3plus_mobilenetv2.py',
+    '../_base_/datasets/camvid11.py', '../_base_/schedules/sgd_poly.py',
+    '../_base_/psmt_runtime.py'
+]
+model = dict(
+    _delete_=True,
+    type='PSMT',
+    segmentor=dict(**_base_.model),
+    data_preprocessor=dict(size=_base_.crop_size),
+    unsup_weight=1.5,
+    ramp_iters=400,  # 5 passes over 321 unlabelled images at 4
+    predict_with=['teachers', 'student'])

@@ -1,0 +1,10 @@
+from .color_jitter import ColorJitter
+from .gaussian_blur import RandomGaussianBlur
+from .multi_view import MultiView
+from .random_zoom import RandomZoom
+from .teacher_cutmix import TeacherGuidedCutMix
+
+__all__ = [
+    'ColorJitter', 'MultiView', 'RandomGaussianBlur', 'RandomZoom',
+    'TeacherGuidedCutMix'
+]

@@ -1,0 +1,54 @@
+"""Zoom of images and of the labels that teachers gave them before."""
+from typing import Sequence, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmseg.registry import TRANSFORMS
+from torch import Tensor
+
+
+@TRANSFORMS.register_module()
+class RandomZoom:
+    """Zoom each image and its teacher logits in or out, at a random place.
+
+    Args:
+        scale (Sequence[float]): Range of the factor; above 1 shows a part
+            enlarged, below 1 the whole diminished, with nothing valid around
+            it. Defaults to (0.5, 2.0).
+        prob (float): Share of images that are zoomed. Defaults to 0.5.
+    """
+
+    def __init__(self,
+                 scale: Sequence[float] = (0.5, 2.0),
+                 prob: float = 0.5):
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f'scale must be 0 < low <= high, got {scale}')
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob must lie in [0, 1], got {prob}')
+        self.scale = scale
+        self.prob = prob
+
+    def __call__(self, images: Tensor, logits: Tensor, valid: Tensor,
+                 rng: np.random.Generator) -> Tuple[Tensor, Tensor, Tensor]:
+        """Zoom a batch; see :class:`TeacherGuidedCutMix` for the arguments.
+        """
+        theta = torch.zeros(len(images), 2, 3)
+        for matrix in theta:
+            extent = 1.
+            if rng.uniform() < self.prob:
+                extent = 1 / rng.uniform(*self.scale)
+            room = abs(1 - extent)
+            matrix[0, 0] = matrix[1, 1] = extent
+            matrix[0, 2] = rng.uniform(-room, room)
+            matrix[1, 2] = rng.uniform(-room, room)
+        grid = F.affine_grid(
+            theta, [len(images), 1, *images.shape[2:]],
+            align_corners=False).to(images.device, non_blocking=True)
+
+        def zoomed(x: Tensor, mode: str) -> Tensor:
+            return F.grid_sample(x, grid, mode, align_corners=False)
+
+        inside = zoomed(valid[:, None].to(images.dtype), 'nearest') > 0.5
+        return (zoomed(images, 'bilinear'),
+                zoomed(logits.to(images.dtype), 'bilinear'), inside[:, 0])

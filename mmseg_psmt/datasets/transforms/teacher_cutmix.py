@@ -1,0 +1,107 @@
+"""CutMix of images and of the labels that teachers gave them before."""
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmseg.registry import TRANSFORMS
+from torch import Tensor
+
+
+def cutmix_mask(size: Sequence[int],
+                area: float,
+                num_boxes: int,
+                rng: np.random.Generator,
+                square: bool = True) -> Tensor:
+    """Boxes of equal area at random places, wholly inside the image.
+
+    Args:
+        size (Sequence[int]): Height and width in pixels.
+        area (float): Share of the image that the boxes have together.
+        num_boxes (int): Boxes; they may overlap.
+        rng (np.random.Generator): Source of their places.
+        square (bool): Boxes of the image's aspect; False draws the aspect.
+
+    Returns:
+        Tensor: Bool mask (H, W), True inside a box.
+    """
+    height, width = size
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    for _ in range(num_boxes):
+        share = area / num_boxes
+        tall = share**(0.5 if square else rng.uniform())
+        h, w = round(height * tall), round(width * share / tall)
+        top = rng.integers(height - h + 1)
+        left = rng.integers(width - w + 1)
+        mask[top:top + h, left:left + w] = True
+    return mask
+
+
+@TRANSFORMS.register_module()
+class TeacherGuidedCutMix:
+    """Cut boxes from each image's neighbour in the batch, labels alike.
+
+    The teachers see whole images; image and logits are then mixed with the
+    same boxes, so that no label carries a seam (PS-MT, arXiv 2111.12903,
+    sec. 3.3). The neighbour of a batch of one is its own mirror image.
+
+    Args:
+        num_boxes (int): Boxes per image. Defaults to 1.
+        beta (float): The area is drawn from Beta(beta, beta). Defaults to 4.
+        area (Sequence[float], optional): Draw the area uniformly from this
+            range instead, and the boxes' aspect too.
+        prob (float): Share of images that are mixed. Defaults to 1.
+    """
+
+    def __init__(self,
+                 num_boxes: int = 1,
+                 beta: float = 4.,
+                 area: Optional[Sequence[float]] = None,
+                 prob: float = 1.):
+        if num_boxes < 1:
+            raise ValueError(f'num_boxes must be at least 1, got {num_boxes}')
+        if beta <= 0:
+            raise ValueError(f'beta must be positive, got {beta}')
+        if area is not None and not 0 < area[0] <= area[1] <= 1:
+            raise ValueError(
+                f'area must be a range of shares 0 < low <= high <= 1, got '
+                f'{area}')
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob must lie in [0, 1], got {prob}')
+        self.num_boxes = num_boxes
+        self.beta = beta
+        self.area = area
+        self.prob = prob
+
+    def _mask(self, size: Sequence[int], rng: np.random.Generator) -> Tensor:
+        if rng.uniform() >= self.prob:
+            return torch.zeros(*size, dtype=torch.bool)
+        if self.area is None:
+            area = rng.beta(self.beta, self.beta)
+        else:
+            area = rng.uniform(*self.area)
+        return cutmix_mask(size, area, self.num_boxes, rng, self.area is None)
+
+    def __call__(self, images: Tensor, logits: Tensor, valid: Tensor,
+                 rng: np.random.Generator) -> Tuple[Tensor, Tensor, Tensor]:
+        """Mix a batch.
+
+        Args:
+            images (Tensor): (N, 3, H, W).
+            logits (Tensor): Of the same pixels, (N, C, H, W).
+            valid (Tensor): Bool mask (N, H, W), False is padding.
+            rng (np.random.Generator): Source of the boxes.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: New ``images``, ``logits`` and
+            ``valid``.
+        """
+        size = images.shape[2:]
+        mask = torch.stack([self._mask(size, rng) for _ in images])
+        mask = mask.to(images.device, non_blocking=True)
+
+        def mixed(x: Tensor) -> Tensor:
+            partner = x.roll(1, 0) if len(x) > 1 else x.flip(-1)
+            return torch.where(mask if x.ndim == 3 else mask[:, None],
+                               partner, x)
+
+        return mixed(images), mixed(logits), mixed(valid)

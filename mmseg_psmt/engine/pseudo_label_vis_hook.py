@@ -1,0 +1,95 @@
+"""Pictures of the pseudo labels while they are made."""
+from typing import Optional
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from torch import Tensor
+
+from .teacher_ema_hook import unwrap
+
+COLUMNS = ('image', 'truth', 'pseudo label', 'confidence', 'student')
+
+
+@HOOKS.register_module()
+class PseudoLabelVisHook(Hook):
+    """Draw a sheet of unlabelled images through the runner's visualizer.
+
+    A row is the weak image, its truth where a mask was loaded, the pseudo
+    label with unconfident pixels in white, the confidence (black 0, white 1)
+    and the student's prediction.
+
+    Args:
+        interval (int): Iterations between sheets. Defaults to 500.
+        num_images (int): Rows at the most. Defaults to 4.
+    """
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 500, num_images: int = 4):
+        if interval < 1 or num_images < 1:
+            raise ValueError('interval and num_images must be at least 1, got '
+                             f'{interval} and {num_images}')
+        self.interval = interval
+        self.num_images = num_images
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Optional[dict] = None,
+                         outputs: Optional[dict] = None) -> None:
+        if is_main_process() and (self.every_n_train_iters(
+                runner, self.interval) or self.is_last_train_iter(runner)):
+            runner.visualizer.add_image('pseudo_labels',
+                                        self.draw(runner, data_batch),
+                                        runner.iter + 1)
+
+    @torch.no_grad()
+    def draw(self, runner: Runner, data_batch: dict) -> np.ndarray:
+        """Sheet of the first images of a batch, uint8 RGB (H, W, 3)."""
+        model = unwrap(runner)
+        batch = model.data_preprocessor(data_batch, training=True)
+        images = batch['inputs']['weak'][:self.num_images]
+        samples = batch['data_samples']['weak'][:self.num_images]
+        model.eval()
+        confidence, label = model.pseudo_logits(images).softmax(1).max(1)
+        student = model.upsample(model.segmentor(images), images).argmax(1)
+        model.train()
+        palette = np.array(
+            runner.visualizer.dataset_meta['palette'], dtype=np.uint8)
+
+        def paint(labels: Tensor) -> np.ndarray:
+            labels = labels.cpu().numpy()
+            painted = palette[np.minimum(labels, len(palette) - 1)]
+            painted[labels >= len(palette)] = 255
+            return painted
+
+        rows = [_title(images.shape[3])]
+        for i, sample in enumerate(samples):
+            image = images[i] * model.data_preprocessor.std
+            image = (image + model.data_preprocessor.mean).clamp(0, 255)
+            image = image.byte().permute(1, 2, 0).cpu().numpy()
+            truth = (
+                paint(sample.gt_sem_seg.data[0])
+                if 'gt_sem_seg' in sample else np.full_like(image, 255))
+            sure = confidence[i] >= model.consistency.threshold
+            pseudo = paint(label[i].where(sure, torch.full_like(label[i],
+                                                                255)))
+            grey = (confidence[i] * 255).byte().cpu().numpy()
+            rows.append(
+                np.hstack([
+                    image, truth, pseudo, np.dstack([grey] * 3),
+                    paint(student[i])
+                ]))
+        return np.vstack(rows)
+
+
+def _title(width: int) -> np.ndarray:
+    bar = np.full((20, width * len(COLUMNS), 3), 255, np.uint8)
+    for i, text in enumerate(COLUMNS):
+        cv2.putText(bar, text, (i * width + 3, 14), cv2.FONT_HERSHEY_SIMPLEX,
+                    0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return bar

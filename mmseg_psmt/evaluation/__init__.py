@@ -1,0 +1,3 @@
+from .teacher_student_iou import TeacherStudentIoUMetric
+
+__all__ = ['TeacherStudentIoUMetric']

@@ -1,0 +1,91 @@
+"""Conf-CE: cross-entropy weighted by the teachers' confidence."""
+from typing import Optional
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor
+
+
+def average_over(values: Tensor, counted: Tensor, among: Tensor) -> Tensor:
+    """Sum of ``values`` where ``counted`` over the number of ``among``.
+
+    Args:
+        values (Tensor): Any shape.
+        counted (Tensor): Bool mask of that shape.
+        among (Tensor): Bool mask of that shape.
+
+    Returns:
+        Tensor: Scalar; 0 where ``among`` is empty.
+    """
+    total = torch.where(counted, values, torch.zeros_like(values)).sum()
+    return total / among.sum().clamp(min=1)
+
+
+def _check(threshold: float, reduction: str) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(
+            f'threshold is a probability in [0, 1], got {threshold}')
+    if reduction not in ('kept', 'valid'):
+        raise ValueError(
+            f"reduction must be 'kept' or 'valid', got {reduction!r}")
+
+
+def conf_ce(logits: Tensor,
+            targets: Tensor,
+            threshold: float = 0.6,
+            valid: Optional[Tensor] = None,
+            reduction: str = 'kept') -> Tensor:
+    """Confidence-weighted cross-entropy of PS-MT (arXiv 2111.12903, sec. 3.2).
+
+    With ``c = max softmax(targets)``, a pixel with ``c >= threshold`` costs
+    ``c * CE(logits, argmax targets)`` and any other pixel costs nothing.
+
+    Args:
+        logits (Tensor): Student logits, shape (N, C, H, W).
+        targets (Tensor): Teacher logits, shape (N, C, H, W). They get no
+            gradient.
+        threshold (float): Least confidence of a pixel that counts.
+        valid (Tensor, optional): Bool mask, shape (N, H, W); False is
+            padding and never counts. None takes every pixel.
+        reduction (str): 'kept' averages over the confident valid pixels, as
+            the released code does; 'valid' over all valid pixels, as the
+            formula of the paper does.
+
+    Returns:
+        Tensor: Scalar. Exactly 0, with a graph, where no pixel counts.
+
+    Raises:
+        ValueError: On a threshold outside [0, 1] or an unknown reduction.
+    """
+    _check(threshold, reduction)
+    with torch.no_grad():
+        confidence, label = F.softmax(targets.float(), dim=1).max(dim=1)
+        if valid is None:
+            valid = torch.ones_like(label, dtype=torch.bool)
+        kept = valid & (confidence >= threshold)
+    loss = confidence * F.cross_entropy(
+        logits.float(), label, reduction='none')
+    return average_over(loss, kept, kept if reduction == 'kept' else valid)
+
+
+@MODELS.register_module()
+class ConfCELoss(nn.Module):
+    """:func:`conf_ce` with its numbers.
+
+    Args:
+        threshold (float): Least confidence of a pixel that counts, in
+            [0, 1]. Defaults to 0.6.
+        reduction (str): 'kept' or 'valid'. Defaults to 'kept'.
+    """
+
+    def __init__(self, threshold: float = 0.6, reduction: str = 'kept'):
+        super().__init__()
+        _check(threshold, reduction)
+        self.threshold = threshold
+        self.reduction = reduction
+
+    def forward(self, logits: Tensor, targets: Tensor,
+                valid: Tensor) -> Tensor:
+        return conf_ce(logits, targets, self.threshold, valid, self.reduction)

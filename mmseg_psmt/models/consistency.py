@@ -1,0 +1,42 @@
+"""What Conf-CE is compared with: plain cross-entropy and squared error."""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from .conf_ce_loss import average_over
+
+
+@MODELS.register_module()
+class PseudoLabelCELoss(nn.Module):
+    """Cross-entropy with the teachers' argmax, every valid pixel alike.
+
+    Takes student logits and teacher logits, both (N, C, H, W), and a bool
+    mask (N, H, W); returns a scalar.
+    """
+    threshold = 0.
+
+    def forward(self, logits: Tensor, targets: Tensor,
+                valid: Tensor) -> Tensor:
+        loss = F.cross_entropy(
+            logits.float(), targets.detach().argmax(dim=1), reduction='none')
+        return average_over(loss, valid, valid)
+
+
+@MODELS.register_module()
+class SoftmaxMSELoss(nn.Module):
+    """Squared error of probabilities, the loss of Mean Teacher.
+
+    Source: Tarvainen and Valpola, arXiv 1703.01780. Takes student logits and
+    teacher logits, both (N, C, H, W), and a bool mask (N, H, W); returns a
+    scalar, the mean over classes and valid pixels.
+    """
+    threshold = 0.
+
+    def forward(self, logits: Tensor, targets: Tensor,
+                valid: Tensor) -> Tensor:
+        with torch.no_grad():
+            probabilities = F.softmax(targets.float(), dim=1)
+        error = (F.softmax(logits.float(), dim=1) - probabilities)**2
+        return average_over(error.mean(dim=1), valid, valid)

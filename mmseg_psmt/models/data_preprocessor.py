@@ -1,0 +1,48 @@
+"""Normalise, pad and stack every view of a semi-supervised batch."""
+from typing import Any, Dict
+
+import torch
+from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.registry import MODELS
+
+
+@MODELS.register_module()
+class SemiSegDataPreProcessor(SegDataPreProcessor):
+    """:class:`SegDataPreProcessor` for the views of a training batch.
+
+    Images for validation and test pass through the parent unchanged.
+    """
+
+    def forward(self, data: dict, training: bool = False) -> Dict[str, Any]:
+        """Process a batch.
+
+        Args:
+            data (dict): In training, views of :class:`SemiSegDataset`, each
+                with ``inputs`` (list of (3, H, W) images) and
+                ``data_samples``. Otherwise what the parent takes.
+            training (bool): Whether this is a training batch.
+
+        Returns:
+            dict: In training, ``inputs`` maps each view to a tensor
+            (N, 3, H, W) and ``valid`` to a bool mask (N, H, W) that is False
+            where an unlabelled image is padding; ``data_samples`` maps each
+            view to its list.
+        """
+        if not training:
+            return super().forward(data, training)
+        batch = {
+            name: super(SemiSegDataPreProcessor, self).forward(view, True)
+            for name, view in data.items()
+        }
+        inputs = {name: view['inputs'] for name, view in batch.items()}
+        weak = inputs['weak']
+        inputs['valid'] = weak.new_zeros(
+            (len(weak), *weak.shape[2:]), dtype=torch.bool)
+        for mask, image in zip(inputs['valid'], data['weak']['inputs']):
+            mask[:image.shape[1], :image.shape[2]] = True
+        return dict(
+            inputs=inputs,
+            data_samples={
+                name: view['data_samples']
+                for name, view in batch.items()
+            })

@@ -1,0 +1,59 @@
+"""Exponential moving average of a network."""
+from typing import Dict, Tuple
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+
+def _by_name(module: nn.Module) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+    return dict(module.named_parameters()), dict(module.named_buffers())
+
+
+def _check_names(target: Dict[str, Tensor], source: Dict[str, Tensor]) -> None:
+    alone = set(target) ^ set(source)
+    if alone:
+        raise ValueError(
+            'target and source must have the same parameters and buffers, '
+            f'these stand in one of them only: {sorted(alone)[:5]}')
+    for name, tensor in target.items():
+        if tensor.shape != source[name].shape:
+            raise ValueError(
+                f'{name} has shape {tuple(tensor.shape)} in the target and '
+                f'{tuple(source[name].shape)} in the source')
+
+
+@torch.no_grad()
+def ema_update_(target: nn.Module,
+                source: nn.Module,
+                decay: float,
+                average_buffers: bool = True) -> None:
+    """``target = decay * target + (1 - decay) * source``, in place.
+
+    Integer buffers are copied: an average of counters means nothing.
+
+    Args:
+        target (nn.Module): The averaged network.
+        source (nn.Module): A network of the same parameters and buffers.
+        decay (float): In [0, 1]; 0 copies ``source``.
+        average_buffers (bool): Average the floating-point buffers, such as
+            BN statistics, like the parameters. False copies them.
+
+    Raises:
+        ValueError: If names or shapes differ, or ``decay`` is out of range.
+    """
+    if not 0 <= decay <= 1:
+        raise ValueError(f'decay must lie in [0, 1], got {decay}')
+    averaged, buffers = _by_name(target)
+    source_params, source_buffers = _by_name(source)
+    _check_names({**averaged, **buffers}, {**source_params, **source_buffers})
+    for name, buffer in buffers.items():
+        if average_buffers and buffer.is_floating_point():
+            averaged[name] = buffer
+        else:
+            buffer.copy_(source_buffers[name])
+    sources = {**source_params, **source_buffers}
+    if averaged:
+        torch._foreach_lerp_(
+            list(averaged.values()), [sources[name] for name in averaged],
+            1 - decay)

@@ -1,0 +1,108 @@
+"""T-VAT: the feature perturbation that the teachers find hardest."""
+from typing import Callable, Optional
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor
+
+
+def _check(xi: float, eps: float, num_iters: int) -> None:
+    if xi <= 0 or eps <= 0 or num_iters < 1:
+        raise ValueError('xi and eps must be positive and num_iters at least '
+                         f'1, got xi={xi}, eps={eps}, num_iters={num_iters}')
+
+
+def _unit(d: Tensor, fallback: Tensor) -> Tensor:
+    """Scale each sample of ``d`` to L2 norm 1, whatever its magnitude.
+
+    The largest entry is divided out first, so that neither tiny nor huge
+    values are lost in the square. A sample that is all zero or not finite
+    takes that of ``fallback``, which has norm 1 already.
+    """
+    flat = d.flatten(1)
+    largest = flat.abs().amax(dim=1, keepdim=True)
+    usable = torch.isfinite(largest) & (largest > 0)
+    flat = flat / torch.where(usable, largest, torch.ones_like(largest))
+    flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return torch.where(usable, flat, fallback.flatten(1)).view_as(d)
+
+
+def t_vat(feat: Tensor,
+          decode: Callable[[Tensor], Tensor],
+          xi: float = 0.1,
+          eps: float = 2.0,
+          num_iters: int = 1,
+          generator: Optional[torch.Generator] = None) -> Tensor:
+    """Virtual adversarial perturbation of a feature, judged by the teachers.
+
+    Maximises, within the L2 ball of radius ``eps`` around each sample, the
+    KL divergence from ``softmax(decode(feat))`` to
+    ``softmax(decode(feat + r))`` by power iteration (Miyato et al.,
+    arXiv 1704.03976; with teachers: PS-MT, arXiv 2111.12903, eq. 3).
+
+    Everything is computed in float32 outside autocast and normalised without
+    an additive constant: with ``xi = 1e-6`` or a constant in the norm the
+    perturbation shrinks with the teachers' confidence.
+
+    Args:
+        feat (Tensor): Feature, shape (N, C, H, W). It is neither modified
+            nor given a gradient.
+        decode (Callable): Maps a feature to logits (N, K, h, w). Its
+            parameters get no gradient.
+        xi (float): Step of the finite difference, an L2 norm per sample.
+        eps (float): L2 norm of the result per sample.
+        num_iters (int): Power iterations.
+        generator (torch.Generator, optional): Source of the first direction,
+            on the device of ``feat``.
+
+    Returns:
+        Tensor: ``r_adv``, float32, shape of ``feat``, norm ``eps`` for each
+        sample. A sample whose KL is flat keeps its random direction.
+
+    Raises:
+        ValueError: If ``xi``, ``eps`` or ``num_iters`` is not positive.
+    """
+    _check(xi, eps, num_iters)
+    with torch.autocast(feat.device.type, enabled=False):
+        feat = feat.detach().float()
+        noise = torch.randn(
+            feat.shape, generator=generator, device=feat.device)
+        direction = _unit(noise, noise)
+        with torch.no_grad():
+            clean = F.softmax(decode(feat).float(), dim=1)
+        for _ in range(num_iters):
+            with torch.enable_grad():
+                step = (xi * direction).requires_grad_()
+                log_perturbed = F.log_softmax(
+                    decode(feat + step).float(), dim=1)
+                divergence = F.kl_div(log_perturbed, clean, reduction='sum')
+            gradient, = torch.autograd.grad(divergence, step)
+            direction = _unit(gradient, direction)
+        return eps * direction
+
+
+@MODELS.register_module()
+class TVAT(nn.Module):
+    """:func:`t_vat` with its numbers.
+
+    Args:
+        xi (float): Step of the finite difference. Defaults to 0.1.
+        eps (float): L2 norm of the perturbation per image. Defaults to 2.0.
+        num_iters (int): Power iterations. Defaults to 1.
+    """
+
+    def __init__(self, xi: float = 0.1, eps: float = 2.0, num_iters: int = 1):
+        super().__init__()
+        _check(xi, eps, num_iters)
+        self.xi = xi
+        self.eps = eps
+        self.num_iters = num_iters
+
+    def forward(self,
+                feat: Tensor,
+                decode: Callable[[Tensor], Tensor],
+                generator: Optional[torch.Generator] = None) -> Tensor:
+        return t_vat(feat, decode, self.xi, self.eps, self.num_iters,
+                     generator)
