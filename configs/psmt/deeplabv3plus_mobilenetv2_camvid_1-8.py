@@ -6,8 +6,10 @@ _base_ = [
 model = dict(
     _delete_=True,
     type='PSMT',
-    segmentor=dict(**_base_.model),
+    segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
+    teachers_init='independent',
+    warmup_iters=115,  # 10 passes over 46 labelled images at 4
     unsup_weight=1.5,
-    ramp_iters=400,  # 5 passes over 321 unlabelled images at 4
+    ramp_iters=972,  # 12 passes over 321 unlabelled images at 4
     predict_with=['teachers', 'student'])

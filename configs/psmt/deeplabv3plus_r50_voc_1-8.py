@@ -14,7 +14,8 @@ model = dict(
     ramp_iters=3480,  # 12 passes over 9,259 unlabelled images at 32
     predict_with=['teachers', 'student'])
 # 207 of warm-up, then 80 passes over 9,259 unlabelled images at 32
-train_cfg = dict(max_iters=23407)
+train_cfg = dict(max_iters=23407, val_interval=1000)
+default_hooks = dict(checkpoint=dict(interval=1000))
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0., end=23407, by_epoch=False)
 ]

@@ -80,5 +80,4 @@ val_dataloader = dict(
         **images,
         ann_file='ImageSets/Segmentation/val.txt',
         pipeline=test_pipeline))
-test_dataloader = dict(
-    dataset=dict(ann_file='ImageSets/Segmentation/test.txt'))
+test_dataloader = val_dataloader

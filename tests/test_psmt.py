@@ -1,0 +1,374 @@
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine import Config
+from mmengine.structures import PixelData
+from mmseg.registry import HOOKS, MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import register_all_modules
+
+import mmseg_psmt  # noqa: F401
+from mmseg_psmt.models.ema import ema_update_
+
+register_all_modules()
+SEGMENTOR = Config.fromfile(
+    'configs/_base_/models/deeplabv3plus_r18-d16.py').model
+SEGMENTOR.backbone.base_channels = 8
+SEGMENTOR.decode_head.update(
+    in_channels=64, c1_in_channels=8, channels=16, c1_channels=8)
+SIZE = 33
+
+
+def build(**options):
+    model = MODELS.build({
+        'type': 'PSMT',
+        'segmentor': copy.deepcopy(SEGMENTOR),
+        'data_preprocessor': dict(size=(SIZE, SIZE)),
+        # an untrained teacher is sure of nothing
+        'consistency': dict(type='ConfCELoss', threshold=0.),
+        **options
+    })
+    torch.manual_seed(0)
+    model.init_weights()
+    for net in (model.segmentor, *model.teachers):
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+    model.iter = 0
+    return model
+
+
+def batch(model, num=2, size=SIZE, masks=True):
+    generator = torch.Generator().manual_seed(1)
+
+    def view(with_mask):
+        samples = [SegDataSample() for _ in range(num)]
+        for sample in samples:
+            if with_mask:
+                sample.gt_sem_seg = PixelData(
+                    data=torch.randint(
+                        7, (1, size, size), generator=generator))
+        return dict(
+            inputs=[
+                torch.randint(
+                    256, (3, size, size), generator=generator).byte()
+                for _ in range(num)
+            ],
+            data_samples=samples)
+
+    return model.data_preprocessor(
+        dict(
+            labeled=view(True),
+            labeled_weak=view(True),
+            weak=view(masks),
+            strong=view(False)), True)
+
+
+def total(model, data):
+    return model.parse_losses(model.loss(**data))[0]
+
+
+def test_only_the_student_receives_a_gradient():
+    model = build()
+    total(model, batch(model)).backward()
+    assert all(p.grad is not None for p in model.segmentor.parameters())
+    assert all(p.grad is None for p in model.teachers.parameters())
+    assert not any(p.requires_grad for p in model.teachers.parameters())
+
+
+def test_teachers_are_in_eval_after_train():
+    model = build().train()
+    assert model.segmentor.training
+    assert not any(m.training for m in model.teachers.modules())
+
+
+def test_loss_called_twice_gives_the_same_numbers():
+    model = build(mix=[
+        dict(type='TeacherGuidedCutMix'),
+        dict(type='RandomZoom', prob=1.)
+    ])
+    assert model.segmentor.decode_head.dropout_ratio > 0
+    data = batch(model)
+    teachers = copy.deepcopy(model.teachers.state_dict())
+    state = torch.get_rng_state()
+    first, second = model.loss(**data), model.loss(**data)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    model.iter = 1
+    assert model.loss(**data)['unsup.loss'] != first['unsup.loss']
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in model.teachers.state_dict().items():
+        assert torch.equal(value, teachers[name]), name
+
+
+def test_loss_is_the_algorithm_of_the_paper():
+    """With every perturbation off, against the stock parts by hand."""
+    model = build(
+        tvat=None,
+        mix=[],
+        unsup_weight=2.,
+        ramp_iters=10,
+        ramp_kind='linear',
+        consistency=dict(type='PseudoLabelCELoss'))
+    model.segmentor.decode_head.dropout = None
+    model.iter = 5
+    data = batch(model)
+    losses = model.loss(**data)
+
+    def up(logits):
+        return torch.nn.functional.interpolate(
+            logits, (SIZE, SIZE), mode='bilinear', align_corners=True)
+
+    inputs = data['inputs']
+    with torch.no_grad():
+        target = up(
+            sum(teacher(inputs['weak'])
+                for teacher in model.teachers) / 2).argmax(1)
+        unsup = torch.nn.functional.cross_entropy(
+            up(model.segmentor(inputs['strong'])), target)
+        label = torch.cat([
+            sample.gt_sem_seg.data
+            for sample in data['data_samples']['labeled']
+        ])
+        sup = torch.nn.functional.cross_entropy(
+            up(model.segmentor(inputs['labeled'])), label)
+    torch.testing.assert_close(losses['unsup.loss'], unsup * 2 * 0.5)
+    torch.testing.assert_close(losses['sup.decode.loss_ce'], sup)
+    assert losses['unsup.weight'] == 1.
+
+
+@pytest.mark.parametrize('options', [
+    dict(num_teachers=1),
+    dict(tvat=None),
+    dict(perturb=['labeled']),
+    dict(perturb=['unlabeled']),
+    dict(perturb=[]),
+    dict(perturb_at='conv_seg'),
+    dict(mix=[]),
+    dict(mix=[dict(type='TeacherGuidedCutMix', num_boxes=3, area=(.25, .5))]),
+    dict(mix=[dict(type='RandomZoom', prob=1.)]),
+    dict(assist_topk=2),
+    dict(teacher_norm='batch'),
+    dict(consistency=dict(type='SoftmaxMSELoss')),
+    dict(consistency=dict(type='ConfCELoss', threshold=0.9)),
+])
+def test_each_part_is_one_option(options):
+    """Each option changes the loss of the default, and trains."""
+    default, changed = build(), build(**options)
+    changed.load_state_dict(default.state_dict(), strict=False)
+    data = batch(default)
+    loss = total(changed, data)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert loss != total(default, data)
+
+
+def test_a_batch_of_one_is_mixed():
+    mixed, plain = build(), build(mix=[])
+    for model in (mixed, plain):  # stock BN cannot pool a single image
+        model.segmentor.decode_head.image_pool.eval()
+    data = batch(mixed, num=1)
+    assert mixed.loss(**data)['unsup.loss'] != plain.loss(
+        **data)['unsup.loss']
+
+
+def test_unlabelled_images_need_no_masks():
+    model = build()
+    assert 'unsup.correct' in model.loss(**batch(model))
+    assert 'unsup.correct' not in model.loss(**batch(model, masks=False))
+
+
+def test_padding_does_not_reach_the_unsupervised_loss():
+    model = build(mix=[], tvat=None)
+    data = batch(model, size=20)
+    assert data['inputs']['valid'].sum() == 2 * 20 * 20
+    seen = {}
+    model.consistency.register_forward_pre_hook(
+        lambda module, args: seen.update(valid=args[2]))
+    model.loss(**data)
+    assert torch.equal(seen['valid'], data['inputs']['valid'])
+
+
+def test_batch_norm_of_the_teachers_uses_the_batch_but_keeps_its_buffers():
+    running, by_batch = build(), build(teacher_norm='batch').train()
+    by_batch.load_state_dict(running.state_dict())
+    before = copy.deepcopy(by_batch.state_dict())
+    data = batch(running)
+    images = data['inputs']['weak']
+    assert not torch.allclose(
+        running.pseudo_logits(images), by_batch.pseudo_logits(images))
+    by_batch.loss(**data)
+    for name, value in by_batch.state_dict().items():
+        if name.startswith('teachers'):
+            assert torch.equal(value, before[name]), name
+    by_batch.eval(), running.eval()
+    torch.testing.assert_close(
+        running.pseudo_logits(images), by_batch.pseudo_logits(images))
+
+
+def test_teachers_take_turns():
+    model = build(alternate_every=3, warmup_iters=2)
+    turns = []
+    for model.iter in range(2, 14):
+        turns.append(model.active)
+    assert turns == [0] * 3 + [1] * 3 + [0] * 3 + [1] * 3
+    with torch.no_grad():
+        for param in model.segmentor.parameters():
+            param.add_(1)
+    model.iter = 5
+    idle = copy.deepcopy(model.teachers[0].state_dict())
+    expected = copy.deepcopy(model.teachers[1])
+    ema_update_(expected, model.segmentor, 0.996)
+    model.update_teacher()
+    for name, value in model.teachers[1].state_dict().items():
+        assert torch.equal(value, expected.state_dict()[name])
+    for name, value in model.teachers[0].state_dict().items():
+        assert torch.equal(value, idle[name])
+
+
+def test_initial_teachers():
+    def weights(net):
+        return net.decode_head.conv_seg.weight
+
+    copies = build()
+    assert torch.equal(weights(copies.segmentor), weights(copies.teachers[0]))
+    assert torch.equal(weights(copies.segmentor), weights(copies.teachers[1]))
+    own = build(teachers_init='independent', warmup_iters=1)
+    nets = [weights(net) for net in (own.segmentor, *own.teachers)]
+    assert not torch.equal(nets[0], nets[1])
+    assert not torch.equal(nets[1], nets[2])
+
+
+def test_warmup_trains_three_nets_and_frees_their_optimizer_state():
+    model = build(teachers_init='independent', warmup_iters=2).train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    messages = []
+    runner = SimpleNamespace(
+        model=model,
+        iter=0,
+        logger=SimpleNamespace(info=messages.append),
+        train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
+        optim_wrapper=SimpleNamespace(optimizer=optimizer))
+    hook = HOOKS.build(dict(type='TeacherEMAHook'))
+    hook.before_train(runner)
+    assert model.alternate_every == 4
+    for runner.iter in range(4):
+        hook.before_train_iter(runner, runner.iter)
+        before = copy.deepcopy(model.teachers.state_dict())
+        losses = model.loss(**batch(model))
+        optimizer.zero_grad()
+        model.parse_losses(losses)[0].backward()
+        optimizer.step()
+        warm = runner.iter < 2
+        assert ('warm2.decode.loss_ce' in losses) == warm
+        assert ('unsup.loss' in losses) == (not warm)
+        for i, teacher in enumerate(model.teachers):
+            name = 'decode_head.conv_seg.weight'
+            moved = not torch.equal(teacher.state_dict()[name],
+                                    before[f'{i}.{name}'])
+            assert moved == warm
+            assert teacher.training == warm
+        assert any(p in optimizer.state
+                   for p in model.teachers.parameters()) == warm
+        hook.after_train_iter(runner, runner.iter)
+    assert all(p.grad is None for p in model.teachers.parameters())
+    assert '4 iterations' in messages[0]
+
+
+def test_predict_with_each_net():
+    model = build(
+        teachers_init='independent',
+        warmup_iters=1,
+        predict_with=['teachers', 'student']).eval()
+    images = torch.rand(2, 3, SIZE, SIZE)
+    metas = [dict(ori_shape=(40, 50), img_shape=(SIZE, SIZE))] * 2
+
+    def logits(predict_with):
+        model.predict_with = predict_with
+        samples = [SegDataSample(metainfo=meta) for meta in metas]
+        return model.predict(images, samples)
+
+    one, two, both, student, pair = map(
+        logits, (['teacher1'], ['teacher2'], ['teachers'], ['student'],
+                 ['teachers', 'student']))
+    for i in range(2):
+        torch.testing.assert_close(
+            both[i].seg_logits.data,
+            (one[i].seg_logits.data + two[i].seg_logits.data) / 2)
+        plain = model.segmentor.predict(
+            images, [SegDataSample(metainfo=meta) for meta in metas])
+        assert torch.equal(student[i].seg_logits.data,
+                           plain[i].seg_logits.data)
+        assert torch.equal(pair[i].pred_sem_seg.data,
+                           both[i].pred_sem_seg.data)
+        assert torch.equal(pair[i].student_sem_seg.data,
+                           student[i].pred_sem_seg.data)
+        assert both[i].pred_sem_seg.shape == (40, 50)
+    assert model.predict(images)[0].pred_sem_seg.shape == (SIZE, SIZE)
+
+
+def test_sliding_inference():
+    model = build(predict_with='teacher1').eval()
+    model.teachers[0].test_cfg = Config(
+        dict(mode='slide', crop_size=(17, 17), stride=(8, 8)))
+    images = torch.rand(1, 3, SIZE, SIZE)
+    meta = dict(ori_shape=(SIZE, SIZE), img_shape=(SIZE, SIZE))
+    expected = model.teachers[0].slide_inference(images, [dict(meta)])
+    sample, = model.predict(images, [SegDataSample(metainfo=meta)])
+    torch.testing.assert_close(sample.seg_logits.data, expected[0])
+
+
+@pytest.mark.parametrize('name, value', [
+    ('num_teachers', 3),
+    ('teachers_init', 'random'),
+    ('teachers_init', 'independent'),
+    ('warmup_iters', -1),
+    ('ema_decay', 1.5),
+    ('alternate_every', 0),
+    ('teacher_norm', 'layer'),
+    ('assist_topk', 0),
+    ('perturb', ['unlabelled']),
+    ('unsup_weight', -1),
+    ('ramp_iters', -5),
+    ('ramp_kind', 'cubic'),
+    ('predict_with', 'teacher3'),
+    ('predict_with', []),
+    ('tvat', dict(type='TVAT', eps=-1)),
+    ('consistency', dict(type='ConfCELoss', threshold=2)),
+])
+def test_silly_options_are_refused(name, value):
+    with pytest.raises(ValueError):
+        build(**{name: value})
+
+
+def test_a_head_without_a_known_site_is_refused_by_name():
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.decode_head = dict(
+        type='FPNHead',
+        in_channels=[8, 16],
+        in_index=[0, 1],
+        feature_strides=[4, 8],
+        channels=8,
+        num_classes=7)
+    with pytest.raises(ValueError, match='FPNHead.*perturb_at'):
+        build(segmentor=segmentor)
+    model = build(segmentor=segmentor, perturb_at='conv_seg')
+    assert torch.isfinite(total(model, batch(model)))
+
+
+def test_a_sigmoid_head_is_refused():
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.decode_head.update(num_classes=2, out_channels=1, threshold=.5)
+    with pytest.raises(ValueError, match='out_channels=2'):
+        build(segmentor=segmentor)
+
+
+def test_a_missing_hook_is_named():
+    model = build()
+    model.iter = None
+    with pytest.raises(RuntimeError, match='TeacherEMAHook'):
+        model.loss(**batch(model))
