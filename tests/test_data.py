@@ -1,0 +1,152 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch.nn as nn
+from mmseg.registry import DATASETS, HOOKS
+from mmseg.utils import register_all_modules
+from PIL import Image
+
+import mmseg_psmt  # noqa: F401
+
+register_all_modules()
+CLASSES = ('ground', 'shape')
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+PACK = dict(type='PackSegInputs')
+VIEWS = dict(type='MultiView', weak=[PACK], strong=[PACK])
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Six grey images a to f; masks for a to d; lists of two each."""
+    for folder in ('images', 'masks'):
+        (tmp_path / folder).mkdir()
+    for i, name in enumerate('abcdef'):
+        pixels = np.full((8, 10, 3), 40 * i, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / 'images' / f'{name}.png')
+    for name in 'abcd':
+        mask = Image.fromarray(np.eye(8, 10, dtype=np.uint8), 'P')
+        mask.putpalette([0, 0, 0, 128, 0, 0])
+        mask.save(tmp_path / 'masks' / f'{name}.png')
+    for name, ids in (('labeled', 'ab'), ('val', 'cd'), ('unlabeled', 'ef')):
+        (tmp_path / f'{name}.txt').write_text('\n'.join(ids) + '\n')
+    return tmp_path
+
+
+def images(root, name, pipeline):
+    return dict(
+        type='BaseSegDataset',
+        data_root=str(root),
+        ann_file=f'{name}.txt',
+        img_suffix='.png',
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        metainfo=dict(classes=CLASSES, palette=[[0, 0, 0], [128, 0, 0]]),
+        pipeline=pipeline)
+
+
+def pairs(root, labeled=None, unlabeled=None):
+    return DATASETS.build(
+        dict(
+            type='SemiSegDataset',
+            labeled=labeled or images(root, 'labeled', [*LOAD, PACK]),
+            unlabeled=unlabeled or images(root, 'unlabeled',
+                                          [LOAD[0], VIEWS])))
+
+
+def check(root, num_classes=2, validation='val'):
+    """Run DataCheckHook as a runner would before its first iteration."""
+    model = nn.Module()
+    model.segmentor = SimpleNamespace(num_classes=num_classes)
+    runner = SimpleNamespace(
+        model=model,
+        train_dataloader=SimpleNamespace(dataset=pairs(root)),
+        val_dataloader=SimpleNamespace(
+            dataset=DATASETS.build(images(root, validation, [*LOAD, PACK]))))
+    HOOKS.build(dict(type='DataCheckHook')).before_train(runner)
+
+
+def test_a_pair_holds_its_views_without_masks_of_unlabelled_images(root):
+    item = pairs(root)[1, 0]
+    assert set(item) == {'labeled', 'weak', 'strong'}
+    assert (item['labeled']['inputs'] == 40).all()
+    assert (item['weak']['inputs'] == 160).all()
+    assert 'gt_sem_seg' in item['labeled']['data_samples']
+    assert 'gt_sem_seg' not in item['weak']['data_samples']
+
+
+def test_a_warmup_view_of_the_labelled_images(root):
+    labeled = images(
+        root, 'labeled',
+        [*LOAD,
+         dict(type='MultiView', labeled=[PACK], labeled_weak=[PACK])])
+    item = pairs(root, labeled)[0, 0]
+    assert set(item) == {'labeled', 'labeled_weak', 'weak', 'strong'}
+
+
+def test_good_data_passes(root):
+    check(root)
+
+
+@pytest.mark.parametrize('name', ['labeled', 'unlabeled'])
+def test_an_empty_list_is_named(root, name):
+    (root / f'{name}.txt').write_text('')
+    with pytest.raises(ValueError, match=f'{name}.txt names no image'):
+        pairs(root)
+
+
+@pytest.mark.parametrize('name, path', [
+    ('labeled', 'images/a.png'),
+    ('labeled', 'masks/a.png'),
+    ('unlabeled', 'images/f.png'),
+])
+def test_a_missing_file_is_named(root, name, path):
+    (root / path).unlink()
+    with pytest.raises(FileNotFoundError, match=f'{path}.*{name}.txt'):
+        pairs(root)
+
+
+def test_a_missing_mask_of_an_unlabelled_image_has_a_remedy(root):
+    unlabeled = images(root, 'unlabeled', [*LOAD, VIEWS])
+    with pytest.raises(FileNotFoundError, match='LoadAnnotations'):
+        pairs(root, unlabeled=unlabeled)
+
+
+def test_padding_in_the_pipeline_is_refused(root):
+    pad = dict(type='Pad', size=(16, 16))
+    unlabeled = images(root, 'unlabeled', [LOAD[0], pad, VIEWS])
+    with pytest.raises(ValueError, match='SemiSegDataPreProcessor'):
+        pairs(root, unlabeled=unlabeled)
+
+
+def test_a_pipeline_without_views_is_refused(root):
+    with pytest.raises(ValueError, match='MultiView'):
+        pairs(root, unlabeled=images(root, 'unlabeled', [LOAD[0], PACK]))[0, 0]
+
+
+def test_a_stock_sampler_is_refused(root):
+    with pytest.raises(TypeError, match='PairSampler'):
+        pairs(root)[0]
+
+
+def test_an_image_in_labelled_and_validation_is_named(root):
+    Path(root / 'val.txt').write_text('d\nb\n')
+    with pytest.raises(
+            ValueError, match='images/b.png.*labeled.txt.*val.txt'):
+        check(root)
+
+
+def test_mask_ids_outside_the_classes_are_named(root):
+    mask = np.zeros((8, 10), np.uint8)
+    mask[0] = 255
+    Image.fromarray(mask).save(root / 'masks/b.png')
+    check(root)
+    mask[1] = 7
+    Image.fromarray(mask).save(root / 'masks/b.png')
+    with pytest.raises(ValueError, match=r'masks/b.png.*\[7\].*2 classes'):
+        check(root)
+
+
+def test_disagreeing_num_classes_are_named(root):
+    with pytest.raises(ValueError, match="is 21.*2 classes.*'shape'"):
+        check(root, num_classes=21)
