@@ -6,7 +6,7 @@ setup(
     description='PS-MT, semi-supervised semantic segmentation, for '
     'MMSegmentation',
     packages=find_packages(include=['mmseg_psmt', 'mmseg_psmt.*']),
-    python_requires='>=3.8',
+    python_requires='>=3.10',
     install_requires=[
         'torch>=2.1', 'numpy>=1.23', 'opencv-python>=4.6', 'tensorboard'
     ],

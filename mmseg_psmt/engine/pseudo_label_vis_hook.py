@@ -67,7 +67,7 @@ class PseudoLabelVisHook(Hook):
             painted[labels >= len(palette)] = 255
             return painted
 
-        rows = [_title(images.shape[3])]
+        rows = []
         for i, sample in enumerate(samples):
             image = images[i] * model.data_preprocessor.std
             image = (image + model.data_preprocessor.mean).clamp(0, 255)
@@ -84,7 +84,9 @@ class PseudoLabelVisHook(Hook):
                     image, truth, pseudo, np.dstack([grey] * 3),
                     paint(student[i])
                 ]))
-        return np.vstack(rows)
+        zoom = max(1, 160 // images.shape[3])
+        sheet = np.vstack(rows).repeat(zoom, 0).repeat(zoom, 1)
+        return np.vstack([_title(zoom * images.shape[3]), sheet])
 
 
 def _title(width: int) -> np.ndarray:

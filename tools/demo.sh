@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Usage: tools/demo.sh [SEED ...]
+# Draws the shapes, trains supervised-only and PS-MT on the same labels for
+# the same number of student updates, tests both and compares them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CONFIG=configs/psmt/deeplabv3plus_r18_shapes_1-8
+OUT=work_dirs/shapes
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+SUPERVISED=
+PSMT=
+[ $# -gt 0 ] || set -- 0
+
+train() { # config, work dir, seed
+    mkdir -p "$2"
+    python tools/train.py "$1" --work-dir "$2" \
+        --cfg-options randomness.seed="$3" > "$2/train.log" 2>&1 ||
+        { tail -n 20 "$2/train.log"; exit 1; }
+}
+
+evaluate() { # config, work dir
+    python tools/test.py "$1" "$(cat "$2/last_checkpoint")" \
+        --work-dir "$2/test" > "$2/test.log" 2>&1 ||
+        { tail -n 20 "$2/test.log"; exit 1; }
+}
+
+python tools/make_shapes.py
+for seed in "$@"; do
+    S=$OUT/supervised/seed$seed
+    P=$OUT/psmt/seed$seed
+    rm -rf "$S" "$P"
+    echo "seed $seed: training both side by side, see $P/train.log"
+    train "${CONFIG}_supervised.py" "$S" "$seed" &
+    train "$CONFIG.py" "$P" "$seed" &
+    wait -n && wait -n
+    evaluate "${CONFIG}_supervised.py" "$S"
+    evaluate "$CONFIG.py" "$P"
+    SUPERVISED=$SUPERVISED${SUPERVISED:+,}$S
+    PSMT=$PSMT${PSMT:+,}$P
+done
+echo
+python tools/compare.py "supervised only=$SUPERVISED" "PS-MT=$PSMT" \
+    --plot $OUT/curves.png
+echo "pseudo labels: $(ls -t "$P"/*/vis_data/vis_image/*.png | head -n 1)"
