@@ -279,6 +279,24 @@ def test_warmup_trains_three_nets_and_frees_their_optimizer_state():
     assert '4 iterations' in messages[0]
 
 
+def test_copies_stay_copies_until_the_warmup_ends():
+    model = build(warmup_iters=2, alternate_every=9).train()
+    data = batch(model)
+    assert 'unsup.loss' not in model.loss(**data)
+    name = 'decode_head.conv_seg.weight'
+    for model.iter in range(4):
+        with torch.no_grad():
+            model.segmentor.get_parameter(name).add_(1)
+        model.update_teacher()
+        same = [
+            torch.equal(
+                model.segmentor.get_parameter(name),
+                teacher.get_parameter(name))
+            for teacher in model.teachers
+        ]
+        assert same == [model.iter < 2] * 2
+
+
 def test_predict_with_each_net():
     model = build(
         teachers_init='independent',

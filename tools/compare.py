@@ -62,7 +62,10 @@ def logged(work_dir: Path, key: str) -> List[Tuple[int, float]]:
 
 def table(runs: Dict[str, List[Path]]) -> str:
     """Markdown; one row per method and net."""
-    rows = ['| method | net | runs | mIoU | of each run |', '|---|---|--:|--:|--:|']
+    rows = [
+        '| method | net | runs | mIoU | of each run |',
+        '|---|---|--:|--:|--:|'
+    ]
     for name, dirs in runs.items():
         metrics = [tested(folder) for folder in dirs]
         semi = 'student/mIoU' in metrics[0]

@@ -8,7 +8,6 @@ model = dict(
     type='PSMT',
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
-    teachers_init='independent',
     warmup_iters=115,  # 10 passes over 46 labelled images at 4
     unsup_weight=1.5,
     ramp_iters=972,  # 12 passes over 321 unlabelled images at 4

@@ -1,7 +1,12 @@
 from .pair_sampler import PairSampler
 from .semi_dataset import SemiSegDataset
-from .transforms import (ColorJitter, MultiView, RandomGaussianBlur,
-                         RandomZoom, TeacherGuidedCutMix)
+from .transforms import (
+                         ColorJitter,
+                         MultiView,
+                         RandomGaussianBlur,
+                         RandomZoom,
+                         TeacherGuidedCutMix,
+)
 
 __all__ = [
     'ColorJitter', 'MultiView', 'PairSampler', 'RandomGaussianBlur',

@@ -5,9 +5,9 @@ from mmengine.fileio import exists
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
+from .transforms.multi_view import kinds
+
 VIEWS = ('labeled', 'weak', 'strong')
-# A Pad in the pipeline would hide from the loss which pixels are padding.
-REFUSED = ('Pad', )
 
 
 @DATASETS.register_module()
@@ -67,13 +67,12 @@ class SemiSegDataset(Dataset):
 
 def _build(kind: str, cfg: dict) -> Dataset:
     """Build a data set whose list is not empty and whose files exist."""
-    for transform in cfg.get('pipeline', ()):
-        if transform['type'] in REFUSED:
-            raise ValueError(
-                f'Take {transform["type"]} out of the {kind} pipeline: '
-                'SemiSegDataPreProcessor(size=...) pads, and masks the '
-                'padding out of the loss')
     dataset = DATASETS.build({**cfg, 'lazy_init': True})
+    if 'Pad' in kinds(getattr(dataset, 'pipeline', None)):
+        raise ValueError(
+            f'Take Pad out of the {kind} pipeline: '
+            'SemiSegDataPreProcessor(size=...) pads, and masks the padding '
+            'out of the unsupervised loss')
     where = getattr(dataset, 'ann_file', None) or cfg.get('data_prefix')
     if hasattr(dataset, 'load_data_list') and not dataset.load_data_list():
         raise ValueError(f'The {kind} list {where} names no image')

@@ -2,7 +2,7 @@
 import math
 from typing import Optional
 
-from mmengine.dist import get_world_size
+from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -21,7 +21,9 @@ class TeacherEMAHook(Hook):
 
     Before each iteration it sets ``model.iter``; after it, it calls
     ``model.update_teacher()``. It begins and ends the supervised warm-up of
-    the teachers and then frees their optimizer state.
+    the teachers and then frees their optimizer state. BN statistics are
+    averaged over the ranks, so that all of them have the same teachers with
+    plain BN, too.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -58,5 +60,10 @@ class TeacherEMAHook(Hook):
                          data_batch: Optional[dict] = None,
                          outputs: Optional[dict] = None) -> None:
         model = unwrap(runner)
-        if runner.iter >= model.warmup_iters:
-            model.update_teacher()
+        warming_up = runner.iter < model.warmup_iters
+        nets = [model.segmentor, *(model.teachers if warming_up else ())]
+        all_reduce_params([
+            buffer for net in nets for buffer in net.buffers()
+            if buffer.is_floating_point()
+        ], op='mean')
+        model.update_teacher()

@@ -17,10 +17,12 @@ def _check_names(target: Dict[str, Tensor], source: Dict[str, Tensor]) -> None:
             'target and source must have the same parameters and buffers, '
             f'these stand in one of them only: {sorted(alone)[:5]}')
     for name, tensor in target.items():
-        if tensor.shape != source[name].shape:
+        other = source[name]
+        if (tensor.shape, tensor.dtype) != (other.shape, other.dtype):
             raise ValueError(
-                f'{name} has shape {tuple(tensor.shape)} in the target and '
-                f'{tuple(source[name].shape)} in the source')
+                f'{name} is {tuple(tensor.shape)} {tensor.dtype} in the '
+                f'target but {tuple(other.shape)} {other.dtype} in the '
+                'source')
 
 
 @torch.no_grad()
@@ -40,7 +42,7 @@ def ema_update_(target: nn.Module,
             BN statistics, like the parameters. False copies them.
 
     Raises:
-        ValueError: If names or shapes differ, or ``decay`` is out of range.
+        ValueError: If names, shapes or types differ, or ``decay`` is out of range.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f'decay must lie in [0, 1], got {decay}')

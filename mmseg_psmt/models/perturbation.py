@@ -1,4 +1,5 @@
 """T-VAT: the feature perturbation that the teachers find hardest."""
+from math import inf
 from typing import Callable, Optional
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 
 def _check(xi: float, eps: float, num_iters: int) -> None:
-    if xi <= 0 or eps <= 0 or num_iters < 1:
+    if not (0 < xi < inf and 0 < eps < inf) or num_iters < 1:
         raise ValueError('xi and eps must be positive and num_iters at least '
                          f'1, got xi={xi}, eps={eps}, num_iters={num_iters}')
 

@@ -11,8 +11,14 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS, TRANSFORMS
-from mmseg.utils import (ConfigType, OptConfigType, OptMultiConfig,
-                         OptSampleList, SampleList, add_prefix)
+from mmseg.utils import (
+    ConfigType,
+    OptConfigType,
+    OptMultiConfig,
+    OptSampleList,
+    SampleList,
+    add_prefix,
+)
 from torch import Tensor
 
 from .ema import ema_update_
@@ -37,13 +43,13 @@ class PSMT(BaseSegmentor):
         data_preprocessor (dict, optional): What differs from that of
             ``segmentor``, such as ``dict(size=crop_size)``.
         num_teachers (int): 1 or 2. Defaults to 2.
-        teachers_init (str): 'copy' starts the teachers from the student's
-            weights; 'independent' initialises each by itself and needs a
-            warm-up. Defaults to 'copy'.
-        warmup_iters (int): Supervised iterations before all others, in which
-            each net learns by itself: the student from the strong view of
-            the labelled images, the teachers from their view
-            ``labeled_weak``. Defaults to 0.
+        teachers_init (str): 'copy' starts the teachers as copies of the
+            student at the end of the warm-up; 'independent' initialises each
+            by itself and trains it during the warm-up. Defaults to 'copy'.
+        warmup_iters (int): Supervised iterations before all others. The
+            student learns from the strong view of the labelled images,
+            independent teachers from their view ``labeled_weak``. Defaults
+            to 0.
         ema_decay (float): Defaults to 0.996.
         average_buffers (bool): Whether BN statistics follow the EMA too;
             False copies those of the student. Defaults to True.
@@ -133,7 +139,7 @@ class PSMT(BaseSegmentor):
         self.teachers = nn.ModuleList(
             MODELS.build(copy.deepcopy(segmentor))
             for _ in range(num_teachers))
-        self.teachers.requires_grad_(warmup_iters > 0)
+        self.teachers.requires_grad_(teachers_init == 'independent')
         # DDP would wait for their gradients after the warm-up, too.
         self._ddp_params_and_buffers_to_ignore = [
             name for name in self.state_dict() if name.startswith('teachers.')
@@ -153,6 +159,7 @@ class PSMT(BaseSegmentor):
             self.tap = HeadTap(self.segmentor.decode_head, perturb_at)
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
         self.consistency = MODELS.build(consistency)
+        self.out_channels = self.segmentor.out_channels
         self.unsup_weight = unsup_weight
         self.ramp_iters = ramp_iters
         self.ramp_kind = ramp_kind
@@ -208,9 +215,17 @@ class PSMT(BaseSegmentor):
         return passes % len(self.teachers)
 
     def update_teacher(self) -> None:
-        """One EMA step of the active teacher towards the student."""
-        ema_update_(self.teachers[self.active], self.segmentor,
-                    self.ema_decay, self.average_buffers)
+        """One EMA step of the active teacher towards the student.
+
+        During the warm-up copies stay copies and independent teachers stay
+        as they are.
+        """
+        if self.iter >= self.warmup_iters:
+            ema_update_(self.teachers[self.active], self.segmentor,
+                        self.ema_decay, self.average_buffers)
+        elif self.teachers_init == 'copy':
+            for teacher in self.teachers:
+                ema_update_(teacher, self.segmentor, decay=0.)
 
     @contextmanager
     def randomness(self, device: torch.device
@@ -294,14 +309,16 @@ class PSMT(BaseSegmentor):
             return {**losses, **add_prefix(stats, 'unsup')}
 
     def _warmup_loss(self, inputs: dict, data_samples: dict) -> dict:
+        losses = add_prefix(
+            self.segmentor.loss(inputs['labeled'], data_samples['labeled']),
+            'sup')
+        if self.teachers_init == 'copy':
+            return losses
         if 'labeled_weak' not in inputs:
             raise KeyError(
                 'The warm-up trains the teachers on the weak view of the '
                 'labelled images: end the labelled pipeline with '
                 "dict(type='MultiView', labeled=[...], labeled_weak=[...])")
-        losses = add_prefix(
-            self.segmentor.loss(inputs['labeled'], data_samples['labeled']),
-            'sup')
         for i, teacher in enumerate(self.teachers, 1):
             losses.update(
                 add_prefix(

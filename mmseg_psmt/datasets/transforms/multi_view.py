@@ -1,13 +1,20 @@
 """Several views of one image that share its geometry."""
 import copy
-from typing import Dict, List
+from typing import Any, Dict, Iterator, List
 
 from mmcv.transforms import BaseTransform, Compose
 from mmseg.registry import TRANSFORMS
 
 GEOMETRIC = ('Resize', 'RandomResize', 'RandomCrop', 'RandomFlip', 'Pad',
-             'RandomRotate', 'RandomRotFlip', 'RandomMosaic',
+             'RandomRotate', 'RandomRotFlip', 'RandomMosaic', 'CenterCrop',
              'ResizeToMultiple', 'RandomChoiceResize', 'ResizeShortestEdge')
+
+
+def kinds(transform: Any) -> Iterator[str]:
+    """Class names of a transform and of those nested in it."""
+    yield type(transform).__name__
+    for child in getattr(transform, 'transforms', ()):
+        yield from kinds(child)
 
 
 @TRANSFORMS.register_module()
@@ -28,13 +35,16 @@ class MultiView(BaseTransform):
     def __init__(self, **views: List[dict]):
         if not views:
             raise ValueError('MultiView needs at least one view')
-        for name, pipeline in views.items():
-            moved = [t['type'] for t in pipeline if t['type'] in GEOMETRIC]
+        self.views = {
+            name: Compose([TRANSFORMS.build(t) for t in pipeline])
+            for name, pipeline in views.items()
+        }
+        for name, view in self.views.items():
+            moved = [kind for kind in kinds(view) if kind in GEOMETRIC]
             if moved:
                 raise ValueError(
                     f'View {name!r} moves pixels with {moved}; put these '
                     'before MultiView, views must share their geometry')
-        self.views = {name: Compose(pipe) for name, pipe in views.items()}
 
     def transform(self, results: dict) -> Dict[str, dict]:
         return {

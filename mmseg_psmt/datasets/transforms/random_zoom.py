@@ -46,9 +46,17 @@ class RandomZoom:
             theta, [len(images), 1, *images.shape[2:]],
             align_corners=False).to(images.device, non_blocking=True)
 
-        def zoomed(x: Tensor, mode: str) -> Tensor:
-            return F.grid_sample(x, grid, mode, align_corners=False)
+        def zoomed(x: Tensor) -> Tensor:
+            # 'border': zeros would make the outermost valid pixels unsure
+            return F.grid_sample(
+                x.to(grid.dtype),
+                grid,
+                padding_mode='border',
+                align_corners=False)
 
-        inside = zoomed(valid[:, None].to(images.dtype), 'nearest') > 0.5
-        return (zoomed(images, 'bilinear'),
-                zoomed(logits.to(images.dtype), 'bilinear'), inside[:, 0])
+        inside = F.grid_sample(
+            valid[:, None].to(grid.dtype),
+            grid,
+            mode='nearest',
+            align_corners=False)[:, 0] > 0.5
+        return zoomed(images), zoomed(logits), inside

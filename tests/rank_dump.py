@@ -1,0 +1,27 @@
+"""A hook that writes down what each rank of a training ends with."""
+import torch
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+
+
+@HOOKS.register_module()
+class RankDumpHook(Hook):
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        self.images = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.images.append([[
+            sample.img_path for sample in data_batch[view]['data_samples']
+        ] for view in ('labeled', 'weak')])
+
+    def after_train(self, runner):
+        model = getattr(runner.model, 'module', runner.model)
+        torch.save(
+            dict(
+                model=model.state_dict(),
+                images=self.images,
+                optimizer=len(runner.optim_wrapper.optimizer.state),
+                student=len(list(model.segmentor.parameters()))),
+            f'{runner.work_dir}/rank{runner.rank}.pth')

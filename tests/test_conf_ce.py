@@ -1,0 +1,164 @@
+"""Conf-CE and its rivals against loops over pixels."""
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mmseg_psmt.models.conf_ce_loss import ConfCELoss, conf_ce
+from mmseg_psmt.models.consistency import PseudoLabelCELoss, SoftmaxMSELoss
+
+SHAPE = (3, 5, 4, 6)
+
+
+def softmax(logits):
+    weights = [math.exp(x) for x in logits]
+    return [w / sum(weights) for w in weights]
+
+
+def pixels(logits, targets, valid):
+    """Student and teacher probabilities of each valid pixel, in float64."""
+    student = logits.detach().numpy().astype(np.float64)
+    teacher = targets.detach().numpy().astype(np.float64)
+    n, _, h, w = student.shape
+    for i, y, x in np.ndindex(n, h, w):
+        if valid is None or valid[i, y, x]:
+            yield softmax(student[i, :, y, x]), softmax(teacher[i, :, y, x])
+
+
+def conf_ce_by_hand(logits, targets, threshold, valid, reduction):
+    total, kept, seen = 0., 0, 0
+    for student, teacher in pixels(logits, targets, valid):
+        seen += 1
+        if max(teacher) >= threshold:
+            kept += 1
+            total -= max(teacher) * math.log(student[np.argmax(teacher)])
+    return total / max(kept if reduction == 'kept' else seen, 1)
+
+
+@pytest.fixture
+def batch():
+    rng = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(SHAPE, generator=rng)
+    targets = 2 * torch.randn(SHAPE, generator=rng)
+    valid = torch.rand(SHAPE[0], *SHAPE[2:], generator=rng) < 0.7
+    return logits.requires_grad_(), targets.requires_grad_(), valid
+
+
+@pytest.mark.parametrize('masked', [True, False])
+@pytest.mark.parametrize('reduction', ['kept', 'valid'])
+@pytest.mark.parametrize('threshold', [0., 0.4, 0.6, 0.9])
+def test_conf_ce_is_the_formula(batch, threshold, reduction, masked):
+    logits, targets, valid = batch
+    valid = valid if masked else None
+    expected = conf_ce_by_hand(logits, targets, threshold, valid, reduction)
+    loss = conf_ce(logits, targets, threshold, valid, reduction)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(expected, abs=1e-6, rel=1e-6)
+    module = ConfCELoss(threshold, reduction)
+    if masked:
+        assert module(logits, targets, valid).item() == loss.item()
+
+
+def test_defaults_are_those_of_the_released_code(batch):
+    logits, targets, valid = batch
+    expected = conf_ce_by_hand(logits, targets, 0.6, valid, 'kept')
+    assert conf_ce(
+        logits, targets, valid=valid).item() == pytest.approx(
+            expected, rel=1e-6)
+    assert ConfCELoss()(logits, targets, valid).item() == pytest.approx(
+        expected, rel=1e-6)
+
+
+def test_the_threshold_itself_is_confident():
+    tie = torch.zeros(1, 2, 1, 1)
+    assert conf_ce(tie, tie, 0.5).item() == pytest.approx(0.5 * math.log(2))
+
+
+@pytest.mark.parametrize('reduction', ['kept', 'valid'])
+def test_nothing_confident_is_zero_with_a_graph(batch, reduction):
+    logits, targets, _ = batch
+    loss = conf_ce(logits, 0 * targets, 0.9, None, reduction)
+    assert loss.item() == 0
+    loss.backward()
+    assert torch.equal(logits.grad, torch.zeros(SHAPE))
+
+
+@pytest.mark.parametrize('loss_fn', [
+    ConfCELoss(0.6, 'kept'),
+    ConfCELoss(0.6, 'valid'),
+    PseudoLabelCELoss(),
+    SoftmaxMSELoss()
+])
+def test_padding_alone_is_zero_with_a_graph(batch, loss_fn):
+    logits, targets, valid = batch
+    loss = loss_fn(logits, targets, torch.zeros_like(valid))
+    assert loss.item() == 0
+    loss.backward()
+    assert torch.equal(logits.grad, torch.zeros(SHAPE))
+
+
+def test_one_class_costs_nothing():
+    logits = torch.randn(2, 1, 3, 3, requires_grad=True)
+    loss = conf_ce(logits, torch.randn(2, 1, 3, 3))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize(
+    'loss_fn', [ConfCELoss(0.5), PseudoLabelCELoss(),
+                SoftmaxMSELoss()])
+def test_gradient_reaches_the_student_alone(batch, loss_fn):
+    logits, targets, valid = batch
+    loss_fn(logits, targets, valid).backward()
+    assert targets.grad is None
+    per_pixel = logits.grad.abs().sum(dim=1)
+    assert per_pixel[valid].sum() > 0
+    assert per_pixel[~valid].sum() == 0
+
+
+def test_gradient_is_the_confidence_times_that_of_ce(batch):
+    logits, targets, valid = batch
+    conf_ce(logits, targets, 0.6, valid).backward()
+    student = torch.softmax(logits.detach().double(), dim=1)
+    confidence, label = torch.softmax(targets.double(), dim=1).max(dim=1)
+    kept = valid & (confidence >= 0.6)
+    one_hot = torch.eye(SHAPE[1])[label].permute(0, 3, 1, 2)
+    expected = (kept * confidence)[:, None] * (student - one_hot) / kept.sum()
+    torch.testing.assert_close(
+        logits.grad.double(), expected.detach(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize('bad', [
+    dict(threshold=-0.1),
+    dict(threshold=1.1),
+    dict(threshold=float('nan')),
+    dict(reduction='mean'),
+    dict(reduction=None)
+])
+def test_wrong_options_are_refused(bad):
+    name = next(iter(bad))
+    logits = torch.zeros(1, 2, 1, 1)
+    with pytest.raises(ValueError, match=name):
+        ConfCELoss(**bad)
+    with pytest.raises(ValueError, match=name):
+        conf_ce(logits, logits, **bad)
+
+
+def test_pseudo_label_ce_is_the_formula(batch):
+    logits, targets, valid = batch
+    costs = [
+        -math.log(student[np.argmax(teacher)])
+        for student, teacher in pixels(logits, targets, valid)
+    ]
+    assert PseudoLabelCELoss()(logits, targets, valid).item() == pytest.approx(
+        sum(costs) / len(costs), rel=1e-6)
+
+
+def test_softmax_mse_is_the_formula(batch):
+    logits, targets, valid = batch
+    costs = [(s - t)**2 for pair in pixels(logits, targets, valid)
+             for s, t in zip(*pair)]
+    assert SoftmaxMSELoss()(logits, targets, valid).item() == pytest.approx(
+        sum(costs) / len(costs), rel=1e-6)

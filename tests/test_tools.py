@@ -1,0 +1,198 @@
+"""The command line, as a user types it, on a few drawn images."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parents[1]
+TINY = f'''
+_base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
+custom_imports = dict(imports=['mmseg_psmt', 'rank_dump'])
+custom_hooks = [*_base_.custom_hooks, dict(type='RankDumpHook')]
+model = dict(
+    segmentor=dict(
+        backbone=dict(base_channels=8),
+        decode_head=dict(
+            in_channels=64, c1_in_channels=8, channels=8, c1_channels=4)),
+    consistency=dict(type='ConfCELoss', threshold=0.2),
+    teachers_init='independent',
+    warmup_iters=2,
+    ramp_iters=4)
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = dict(num_workers=0, persistent_workers=False)
+train_cfg = dict(max_iters=6, val_interval=3)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3))
+'''
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp('root')
+    run([sys.executable, REPO / 'tools/make_shapes.py', '--out',
+         root / 'shapes', '--num-train', 48, '--num-val', 6], root)
+    (root / 'tiny.py').write_text(TINY)
+    return root
+
+
+@pytest.fixture(scope='module')
+def trained(root):
+    """Work dir of a finished training."""
+    train(root, '--work-dir', root / 'run')
+    return root / 'run'
+
+
+def run(words, root):
+    """Output of a command that must succeed."""
+    env = {
+        **os.environ,
+        'PSMT_DATA': str(root),
+        'OMP_NUM_THREADS': '1',
+        'PORT': '29713',
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        'PYTHONPATH': f'{REPO / "tests"}:{os.environ.get("PYTHONPATH", "")}',
+    }
+    done = subprocess.run(
+        list(map(str, words)),
+        cwd=root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def train(root, *options):
+    return run([sys.executable, REPO / 'tools/train.py', 'tiny.py', *options],
+               root)
+
+
+def evaluate(root, trained, *options):
+    """Metrics that tools/test.py writes for the last checkpoint."""
+    out = root / f'tested{len(list(root.iterdir()))}'
+    run([
+        sys.executable, REPO / 'tools/test.py', 'tiny.py',
+        trained / 'iter_6.pth', '--work-dir', out, *options
+    ], root)
+    return json.loads(next(out.glob('*/*.json')).read_text())
+
+
+def scalars(work_dir):
+    """Log entries of training and of validation."""
+    lines = [
+        json.loads(line)
+        for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in file.read_text().splitlines()
+    ]
+    return ([line for line in lines if 'loss' in line],
+            [line for line in lines if 'mIoU' in line])
+
+
+def test_training_logs_and_saves(trained):
+    steps, validations = scalars(trained)
+    assert [entry['step'] for entry in steps] == [1, 2, 3, 4, 5, 6]
+    assert [entry['step'] for entry in validations] == [3, 6]
+    assert 'unsup.loss' not in steps[1]
+    assert {
+        'sup.decode.loss_ce', 'sup.decode.acc_seg', 'unsup.loss',
+        'unsup.weight', 'unsup.active', 'unsup.confident', 'unsup.correct'
+    } <= set(steps[5])
+    assert {'mIoU', 'student/mIoU'} <= set(validations[1])
+    assert (trained / 'iter_6.pth').exists()
+    assert list(trained.glob('best_mIoU_iter_*.pth'))
+    assert list(trained.glob('*/vis_data/vis_image/pseudo_labels_6.png'))
+
+
+def test_the_test_tool_repeats_the_last_validation(root, trained):
+    last = scalars(trained)[1][-1]
+    both = evaluate(root, trained)
+    student = evaluate(root, trained, '--cfg-options',
+                   'model.predict_with=student')
+    assert both['mIoU'] == last['mIoU']
+    assert both['student/mIoU'] == last['student/mIoU'] == student['mIoU']
+
+
+def test_predictions_and_pictures_come_out(root, trained):
+    evaluate(root, trained, '--out', root / 'masks', '--show-dir', 'painted')
+    assert len(list((root / 'masks').glob('val_*.png'))) == 6
+    assert list(root.glob('**/painted/**/*.png'))
+
+
+def test_time_augmentation(root, trained):
+    assert 0 <= evaluate(root, trained, '--tta')['mIoU'] <= 100
+
+
+def test_resume_continues(root, trained):
+    again = shutil.copytree(trained, root / 'again')
+    out = train(root, '--work-dir', again, '--resume', '--cfg-options',
+                'train_cfg.max_iters=8')
+    assert f'Auto resumed from the latest checkpoint {again}/iter_6' in out
+    assert 'Falling back to weights_only=False' not in out
+    assert [entry['step'] for entry in scalars(again)[0]][-2:] == [7, 8]
+
+
+@pytest.fixture(scope='module')
+def ranks(root):
+    """What two processes end with."""
+    run([REPO / 'tools/dist_train.sh', 'tiny.py', 2, '--work-dir',
+         root / 'ranks'], root)
+    return [torch.load(root / f'ranks/rank{rank}.pth') for rank in range(2)]
+
+
+def test_ranks_end_with_the_same_student_and_teachers(root, ranks):
+    first, second = (rank['model'] for rank in ranks)
+    assert any(name.startswith('teachers.1') for name in first)
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    assert scalars(root / 'ranks')[1][-1]['step'] == 6
+    assert (root / 'ranks/iter_6.pth').exists()
+
+
+def test_ranks_see_disjoint_images(ranks):
+    for first, second in zip(*(rank['images'] for rank in ranks)):
+        for view in range(2):
+            assert len({*first[view], *second[view]}) == 4
+
+
+def test_optimizer_state_of_the_teachers_is_freed_on_each_rank(ranks):
+    assert all(rank['optimizer'] == rank['student'] for rank in ranks)
+
+
+def test_two_ranks_test_like_one(root, trained):
+    run([
+        REPO / 'tools/dist_test.sh', 'tiny.py', trained / 'iter_6.pth', 2,
+        '--work-dir', root / 'dist'
+    ], root)
+    result = json.loads(next((root / 'dist').glob('*/*.json')).read_text())
+    assert result['mIoU'] == scalars(trained)[1][-1]['mIoU']
+
+
+def test_every_config_builds():
+    from mmengine import Config
+    from mmseg.registry import MODELS, TRANSFORMS
+    for file in sorted(REPO.glob('configs/psmt/*.py')):
+        cfg = Config.fromfile(file)
+        model = MODELS.build(cfg.model)
+        classes = cfg.images.get('metainfo', {}).get('classes', range(21))
+        net = getattr(model, 'segmentor', model)
+        assert net.num_classes == len(classes), file
+        dataset = cfg.train_dataloader.dataset
+        for part in (dataset.get('labeled', dataset),
+                     dataset.get('unlabeled', dataset)):
+            assert [TRANSFORMS.build(t) for t in part.pipeline]
+
+
+@pytest.mark.parametrize('name', ['dist_train', 'dist_test', 'slurm_train'])
+def test_launchers_say_how_they_are_used(name):
+    done = subprocess.run(
+        [REPO / f'tools/{name}.sh'], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert 'Usage' in done.stderr
