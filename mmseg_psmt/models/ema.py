@@ -42,7 +42,8 @@ def ema_update_(target: nn.Module,
             BN statistics, like the parameters. False copies them.
 
     Raises:
-        ValueError: If names, shapes or types differ, or ``decay`` is out of range.
+        ValueError: If names, shapes or types differ, or ``decay`` is out of
+            range.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f'decay must lie in [0, 1], got {decay}')

@@ -193,7 +193,7 @@ class PSMT(BaseSegmentor):
         self._grad_handles = [
             param.register_post_accumulate_grad_hook(
                 lambda p: all_reduce(p.grad, 'mean'))
-            for param in self.teachers.parameters()
+            for param in self.teachers.parameters() if param.requires_grad
         ]
 
     def end_warmup(self) -> None:
