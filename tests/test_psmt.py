@@ -17,7 +17,11 @@ SEGMENTOR = Config.fromfile(
     'configs/_base_/models/deeplabv3plus_r18-d16.py').model
 SEGMENTOR.backbone.base_channels = 8
 SEGMENTOR.decode_head.update(
-    in_channels=64, c1_in_channels=8, channels=16, c1_channels=8)
+    in_channels=64,
+    c1_in_channels=8,
+    channels=16,
+    c1_channels=8,
+    num_classes=7)
 SIZE = 33
 
 

@@ -8,6 +8,8 @@ model = dict(
     type='PSMT',
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
+    warmup_iters=200,
+    ema_decay=0.99,
     unsup_weight=1.5,
     ramp_iters=200,
     predict_with=['teachers', 'student'])

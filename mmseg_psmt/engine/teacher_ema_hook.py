@@ -38,9 +38,9 @@ class TeacherEMAHook(Hook):
             f'{iters_per_pass} iterations at a total batch of {batch}; the '
             f'active teacher changes every {model.alternate_every}')
         if runner.iter < model.warmup_iters:
-            model.start_warmup()
+            model.teachers.average_gradients()
         else:
-            model.end_warmup()
+            model.teachers.freeze()
 
     def before_train_iter(self,
                           runner: Runner,
@@ -49,7 +49,7 @@ class TeacherEMAHook(Hook):
         model = unwrap(runner)
         model.iter = runner.iter
         if runner.iter == model.warmup_iters > 0:
-            model.end_warmup()
+            model.teachers.freeze()
             state = runner.optim_wrapper.optimizer.state
             for param in model.teachers.parameters():
                 state.pop(param, None)

@@ -1,12 +1,11 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
-import torch.nn as nn
-from mmengine.dist import all_reduce, get_rank
+from mmengine.dist import get_rank
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.models.utils import resize
@@ -25,8 +24,7 @@ from .ema import ema_update_
 from .head_tap import HeadTap
 from .pseudo_label import confidence_stats, ensemble
 from .ramp import ramp
-
-NETS = ('teachers', 'student', 'teacher1', 'teacher2')
+from .teachers import Teachers
 
 
 @MODELS.register_module()
@@ -35,8 +33,8 @@ class PSMT(BaseSegmentor):
 
     Trains any per-pixel :class:`EncoderDecoder` of mmseg, the student, on
     labelled and unlabelled images with the help of EMA teachers of the same
-    architecture. :class:`TeacherEMAHook` tells it the iteration and updates
-    the teachers.
+    architecture. :class:`TeacherEMAHook` tells it the iteration and has the
+    teachers updated.
 
     Args:
         segmentor (dict): Config of the student.
@@ -63,7 +61,7 @@ class PSMT(BaseSegmentor):
         tvat (dict, optional): The feature perturbation. None for none.
         perturb (Sequence[str]): Images whose features it perturbs, of
             'labeled' and 'unlabeled'. Defaults to both.
-        perturb_at (str, optional): See :class:`HeadTap`.
+        perturb_at (str, optional): See :func:`find_site`.
         mix (Sequence[dict]): Transforms that mix strong images and teacher
             logits alike. Defaults to one :class:`TeacherGuidedCutMix`.
         consistency (dict): The unsupervised loss.
@@ -72,8 +70,8 @@ class PSMT(BaseSegmentor):
         ramp_kind (str): See :func:`ramp`. Defaults to 'cosine'.
         predict_with (str | Sequence[str]): 'teachers' (the mean of their
             logits), 'student', 'teacher1' or 'teacher2'. The first of
-            several gives ``pred_sem_seg``; each further one gives
-            ``<name>_sem_seg``. Defaults to 'teachers'.
+            several gives ``pred_sem_seg``; each gives ``<name>_sem_seg``.
+            Defaults to 'teachers'.
         init_cfg (dict, optional): See :class:`BaseModule`.
     """
 
@@ -99,59 +97,42 @@ class PSMT(BaseSegmentor):
                  ramp_kind: str = 'cosine',
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  init_cfg: OptMultiConfig = None):
-        _check('num_teachers', num_teachers, num_teachers in (1, 2), '1 or 2')
-        _check('teachers_init', teachers_init,
-               teachers_init in ('copy', 'independent'),
-               "'copy' or 'independent'")
-        _check('warmup_iters', warmup_iters, warmup_iters >= 0, 'at least 0')
-        if teachers_init == 'independent' and warmup_iters == 0:
-            raise ValueError(
-                "model.teachers_init='independent' leaves the teachers "
-                'untrained without model.warmup_iters > 0')
-        _check('ema_decay', ema_decay, 0 <= ema_decay <= 1, 'in [0, 1]')
-        _check('alternate_every', alternate_every,
-               alternate_every is None or alternate_every > 0,
-               'None or positive')
-        _check('teacher_norm', teacher_norm,
-               teacher_norm in ('running', 'batch'), "'running' or 'batch'")
-        _check('assist_topk', assist_topk,
-               assist_topk is None or assist_topk > 0, 'None or positive')
-        _check('perturb', perturb, set(perturb) <= {'labeled', 'unlabeled'},
-               "a list of 'labeled' and 'unlabeled'")
-        _check('unsup_weight', unsup_weight, unsup_weight >= 0, 'at least 0')
-        ramp(0, ramp_iters, ramp_kind)
-        names = ([predict_with]
-                 if isinstance(predict_with, str) else list(predict_with))
-        allowed = NETS[:2 + num_teachers]
-        _check('predict_with', predict_with, names
-               and set(names) <= set(allowed), f'one or more of {allowed}')
-
         super().__init__({
             **segmentor['data_preprocessor'],
             'type': 'SemiSegDataPreProcessor',
             **(data_preprocessor or {})
         }, init_cfg)
+        _require('warmup_iters', warmup_iters, 'at least 0', warmup_iters >= 0)
+        if teachers_init == 'independent' and warmup_iters == 0:
+            raise ValueError(
+                "model.teachers_init='independent' leaves the teachers "
+                'untrained without model.warmup_iters > 0')
+        _require('ema_decay', ema_decay, 'in [0, 1]', 0 <= ema_decay <= 1)
+        _require('alternate_every', alternate_every, 'None or positive',
+                 alternate_every is None or alternate_every > 0)
+        _require('assist_topk', assist_topk, 'None or positive',
+                 assist_topk is None or assist_topk > 0)
+        _require('perturb', perturb, "some of 'labeled' and 'unlabeled'",
+                 set(perturb) <= {'labeled', 'unlabeled'})
+        _require('unsup_weight', unsup_weight, 'at least 0', unsup_weight >= 0)
+        ramp(0, ramp_iters, ramp_kind)
+
         self.segmentor = MODELS.build(copy.deepcopy(segmentor))
-        if self.segmentor.out_channels == 1:
+        self.out_channels = self.segmentor.out_channels
+        if self.out_channels == 1:
             raise ValueError(
                 'The decode head has out_channels=1, a sigmoid; PSMT needs a '
                 'softmax over at least 2 channels: set out_channels=2')
-        self.teachers = nn.ModuleList(
-            MODELS.build(copy.deepcopy(segmentor))
-            for _ in range(num_teachers))
-        self.teachers.requires_grad_(teachers_init == 'independent')
+        self.teachers = Teachers(segmentor, num_teachers, teachers_init,
+                                 teacher_norm)
         # DDP would wait for their gradients after the warm-up, too.
         self._ddp_params_and_buffers_to_ignore = [
             name for name in self.state_dict() if name.startswith('teachers.')
         ]
-        self._grad_handles: list = []
-
-        self.teachers_init = teachers_init
         self.warmup_iters = warmup_iters
         self.ema_decay = ema_decay
         self.average_buffers = average_buffers
         self.alternate_every = alternate_every
-        self.teacher_norm = teacher_norm
         self.assist_topk = assist_topk
         self.perturb = perturb
         self.tvat = MODELS.build(tvat) if tvat else None
@@ -159,52 +140,28 @@ class PSMT(BaseSegmentor):
             self.tap = HeadTap(self.segmentor.decode_head, perturb_at)
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
         self.consistency = MODELS.build(consistency)
-        self.out_channels = self.segmentor.out_channels
         self.unsup_weight = unsup_weight
         self.ramp_iters = ramp_iters
         self.ramp_kind = ramp_kind
-        self.predict_with = names
+        self.predict_with = ([predict_with] if isinstance(predict_with, str)
+                             else list(predict_with))
+        _require('predict_with', predict_with, f'some of {list(self.nets)}',
+                 self.predict_with and {*self.predict_with} <= {*self.nets})
         self.iter: Optional[int] = None
         self.train()
 
+    @property
+    def nets(self) -> dict:
+        """dict[str, list[nn.Module]]: Whose logits a prediction averages."""
+        nets = {'teachers': list(self.teachers), 'student': [self.segmentor]}
+        for i, teacher in enumerate(self.teachers, 1):
+            nets[f'teacher{i}'] = [teacher]
+        return nets
+
     def init_weights(self) -> None:
-        """Initialise the student, then the teachers as ``teachers_init``."""
+        """Initialise the student, then the teachers."""
         super().init_weights()
-        for teacher in self.teachers:
-            if self.teachers_init == 'copy':
-                teacher.load_state_dict(self.segmentor.state_dict())
-            else:
-                teacher.init_weights()
-
-    def train(self, mode: bool = True) -> 'PSMT':
-        """Teachers stay in eval, except while they warm up."""
-        super().train(mode)
-        warming_up = next(self.teachers.parameters()).requires_grad
-        self.teachers.train(mode and warming_up)
-        use_batch = mode and not warming_up and self.teacher_norm == 'batch'
-        for module in self.teachers.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.training |= use_batch
-                module.track_running_stats = not use_batch
-        return self
-
-    def start_warmup(self) -> None:
-        """Average the teachers' gradients over all ranks, as DDP does not."""
-        self._grad_handles = [
-            param.register_post_accumulate_grad_hook(
-                lambda p: all_reduce(p.grad, 'mean'))
-            for param in self.teachers.parameters() if param.requires_grad
-        ]
-
-    def end_warmup(self) -> None:
-        """Freeze the teachers: from now on only the EMA moves them."""
-        for handle in self._grad_handles:
-            handle.remove()
-        self._grad_handles = []
-        self.teachers.requires_grad_(False)
-        for param in self.teachers.parameters():
-            param.grad = None
-        self.train(self.training)
+        self.teachers.init_from(self.segmentor)
 
     @property
     def active(self) -> int:
@@ -217,19 +174,19 @@ class PSMT(BaseSegmentor):
     def update_teacher(self) -> None:
         """One EMA step of the active teacher towards the student.
 
-        During the warm-up copies stay copies and independent teachers stay
-        as they are.
+        During the warm-up copies stay copies and independent teachers learn
+        by themselves.
         """
         if self.iter >= self.warmup_iters:
             ema_update_(self.teachers[self.active], self.segmentor,
                         self.ema_decay, self.average_buffers)
-        elif self.teachers_init == 'copy':
+        elif not self.teachers.independent:
             for teacher in self.teachers:
                 ema_update_(teacher, self.segmentor, decay=0.)
 
     @contextmanager
-    def randomness(self, device: torch.device
-                   ) -> Iterator[np.random.Generator]:
+    def randomness(self,
+                   device: torch.device) -> Iterator[np.random.Generator]:
         """All random numbers inside follow from (seed, iteration, rank)."""
         rng = np.random.default_rng(
             [torch.initial_seed(), self.iter, get_rank()])
@@ -237,7 +194,7 @@ class PSMT(BaseSegmentor):
             torch.manual_seed(int(rng.integers(2**62)))
             yield rng
 
-    def perturbed(self, images: str):
+    def perturbed(self, images: str) -> AbstractContextManager:
         """Context in which the student's feature is adversarial."""
         if self.tvat is None or images not in self.perturb:
             return nullcontext()
@@ -255,10 +212,10 @@ class PSMT(BaseSegmentor):
         assist = (
             self.teachers[1 - self.active](images)
             if len(self.teachers) == 2 else None)
-        return self.upsample(
-            ensemble(core, assist, self.assist_topk), images)
+        return self.upsample(ensemble(core, assist, self.assist_topk), images)
 
     def upsample(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Logits (N, K, h, w) at the size of the images (N, 3, H, W)."""
         return resize(
             logits,
             size=images.shape[2:],
@@ -271,7 +228,7 @@ class PSMT(BaseSegmentor):
         Args:
             inputs (dict): Tensors ``labeled``, ``weak`` and ``strong``
                 (N, 3, H, W) and ``valid`` (N, H, W); ``labeled_weak`` too
-                during the warm-up.
+                during the warm-up of independent teachers.
             data_samples (dict): Samples of each view. Labels of unlabelled
                 images, where they exist, serve the log only.
 
@@ -284,9 +241,13 @@ class PSMT(BaseSegmentor):
             raise RuntimeError(
                 'PSMT does not know the iteration: add '
                 "dict(type='TeacherEMAHook') to custom_hooks")
-        with self.randomness(inputs['labeled'].device) as rng:
+        labeled = inputs['labeled'], data_samples['labeled']
+        with self.randomness(labeled[0].device) as rng:
             if self.iter < self.warmup_iters:
-                return self._warmup_loss(inputs, data_samples)
+                return {
+                    **add_prefix(self.segmentor.loss(*labeled), 'sup'),
+                    **self._warmup_loss(inputs, data_samples)
+                }
             targets = self.pseudo_logits(inputs['weak'])
             stats = self._stats(targets, inputs, data_samples)
             images, valid = inputs['strong'], inputs['valid']
@@ -294,36 +255,31 @@ class PSMT(BaseSegmentor):
                 images, targets, valid = mix(images, targets, valid, rng)
 
             with self.perturbed('labeled'):
-                losses = add_prefix(
-                    self.segmentor.loss(inputs['labeled'],
-                                        data_samples['labeled']), 'sup')
+                sup = self.segmentor.loss(*labeled)
             with self.perturbed('unlabeled'):
                 logits = self.upsample(self.segmentor(images), images)
-
-            weight = self.unsup_weight * ramp(
-                self.iter - self.warmup_iters, self.ramp_iters, self.ramp_kind)
             unsup = self.consistency(logits, targets, valid)
-            losses['unsup.loss'] = weight * unsup
-            losses['unsup.weight'] = unsup.new_tensor(weight)
-            losses['unsup.active'] = unsup.new_tensor(float(self.active + 1))
-            return {**losses, **add_prefix(stats, 'unsup')}
+
+        weight = self.unsup_weight * ramp(
+            self.iter - self.warmup_iters, self.ramp_iters, self.ramp_kind)
+        stats.update(
+            loss=weight * unsup,
+            weight=unsup.new_tensor(weight),
+            active=unsup.new_tensor(self.active + 1))
+        return {**add_prefix(sup, 'sup'), **add_prefix(stats, 'unsup')}
 
     def _warmup_loss(self, inputs: dict, data_samples: dict) -> dict:
-        losses = add_prefix(
-            self.segmentor.loss(inputs['labeled'], data_samples['labeled']),
-            'sup')
-        if self.teachers_init == 'copy':
-            return losses
-        if 'labeled_weak' not in inputs:
+        losses = {}
+        if self.teachers.independent and 'labeled_weak' not in inputs:
             raise KeyError(
                 'The warm-up trains the teachers on the weak view of the '
                 'labelled images: end the labelled pipeline with '
                 "dict(type='MultiView', labeled=[...], labeled_weak=[...])")
-        for i, teacher in enumerate(self.teachers, 1):
-            losses.update(
-                add_prefix(
-                    teacher.loss(inputs['labeled_weak'],
-                                 data_samples['labeled_weak']), f'warm{i}'))
+        if self.teachers.independent:
+            for i, teacher in enumerate(self.teachers, 1):
+                loss = teacher.loss(inputs['labeled_weak'],
+                                    data_samples['labeled_weak'])
+                losses.update(add_prefix(loss, f'warm{i}'))
         return losses
 
     def _stats(self, targets: Tensor, inputs: dict,
@@ -335,14 +291,6 @@ class PSMT(BaseSegmentor):
         return confidence_stats(targets, self.consistency.threshold,
                                 inputs['valid'], truth,
                                 self.segmentor.decode_head.ignore_index)
-
-    def _nets(self, name: str) -> List[nn.Module]:
-        return {
-            'teachers': list(self.teachers),
-            'student': [self.segmentor],
-            'teacher1': [self.teachers[0]],
-            'teacher2': [self.teachers[-1]],
-        }[name]
 
     def predict(self,
                 inputs: Tensor,
@@ -359,37 +307,30 @@ class PSMT(BaseSegmentor):
         """
         names = self.predict_with
         if data_samples is None:
+            names = names[:1]
             shape = inputs.shape[2:]
             metas = [
-                dict(
-                    ori_shape=shape,
-                    img_shape=shape,
-                    pad_shape=shape,
-                    padding_size=[0, 0, 0, 0])
-            ] * len(inputs)
-            names = names[:1]
+                dict(ori_shape=shape, img_shape=shape, pad_shape=shape)
+                for _ in inputs
+            ]
         for name in reversed(names):
             if data_samples is not None:
                 metas = [sample.metainfo for sample in data_samples]
-            logits = torch.stack([
-                net.inference(inputs, metas) for net in self._nets(name)
-            ]).mean(dim=0)
+            logits = _mean(
+                net.inference(inputs, metas) for net in self.nets[name])
             data_samples = self.segmentor.postprocess_result(
                 logits, data_samples)
             for sample in data_samples:
-                sample.set_data({
-                    f'{name}_sem_seg':
-                    PixelData(data=sample.pred_sem_seg.data)
-                })
+                labels = PixelData(data=sample.pred_sem_seg.data)
+                sample.set_data({f'{name}_sem_seg': labels})
         return data_samples
 
     def encode_decode(self, inputs: Tensor,
                       batch_img_metas: List[dict]) -> Tensor:
         """Logits (N, K, H, W) of the first of ``predict_with``."""
-        return torch.stack([
+        return _mean(
             net.encode_decode(inputs, batch_img_metas)
-            for net in self._nets(self.predict_with[0])
-        ]).mean(dim=0)
+            for net in self.nets[self.predict_with[0]])
 
     def extract_feat(self, inputs: Tensor) -> List[Tensor]:
         """Features of the student."""
@@ -398,11 +339,13 @@ class PSMT(BaseSegmentor):
     def _forward(self,
                  inputs: Tensor,
                  data_samples: OptSampleList = None) -> Tensor:
-        return torch.stack([
-            net(inputs) for net in self._nets(self.predict_with[0])
-        ]).mean(dim=0)
+        return _mean(net(inputs) for net in self.nets[self.predict_with[0]])
 
 
-def _check(name: str, value, fine: bool, rule: str) -> None:
+def _mean(logits: Iterator[Tensor]) -> Tensor:
+    return torch.stack(list(logits)).mean(dim=0)
+
+
+def _require(name: str, value, rule: str, fine: bool) -> None:
     if not fine:
         raise ValueError(f'model.{name} must be {rule}, got {value!r}')

@@ -42,13 +42,12 @@ images = dict(
     data_root='{{$PSMT_DATA:data}}/shapes',
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
     metainfo=dict(
-        classes=('background', 'disc', 'square', 'triangle', 'star', 'ring',
-                 'cross'),
+        classes=('background', 'disc', 'square', 'triangle', 'ring', 'cross'),
         palette=[[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0],
-                 [0, 0, 128], [128, 0, 128], [0, 128, 128]]))
+                 [0, 0, 128], [128, 0, 128]]))
 train_dataloader = dict(
     batch_size=8,  # labelled, and as many unlabelled
-    num_workers=2,
+    num_workers=1,
     persistent_workers=True,
     sampler=dict(type='PairSampler', shuffle=True),
     dataset=dict(
@@ -71,7 +70,7 @@ train_dataloader = dict(
             ])))
 val_dataloader = dict(
     batch_size=1,
-    num_workers=2,
+    num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(

@@ -1,0 +1,83 @@
+"""The teachers: frozen copies of the student's architecture."""
+import copy
+
+import torch.nn as nn
+from mmengine.dist import all_reduce
+from mmseg.registry import MODELS
+from mmseg.utils import ConfigType
+
+
+class Teachers(nn.ModuleList):
+    """One or two segmentors in eval mode that no gradient reaches.
+
+    The exception is the supervised warm-up of independent teachers, which
+    are trainable until :meth:`freeze`.
+
+    Args:
+        segmentor (dict): Config of each.
+        num (int): 1 or 2.
+        init (str): 'copy' or 'independent', see :class:`PSMT`.
+        norm (str): In training BN uses its 'running' statistics or those of
+            the 'batch'; neither moves them.
+
+    Raises:
+        ValueError: On any other value.
+    """
+
+    def __init__(self, segmentor: ConfigType, num: int, init: str, norm: str):
+        if num not in (1, 2):
+            raise ValueError(f'num_teachers must be 1 or 2, got {num!r}')
+        if init not in ('copy', 'independent'):
+            raise ValueError(
+                f"teachers_init must be 'copy' or 'independent', got {init!r}")
+        if norm not in ('running', 'batch'):
+            raise ValueError(
+                f"teacher_norm must be 'running' or 'batch', got {norm!r}")
+        super().__init__(
+            MODELS.build(copy.deepcopy(segmentor)) for _ in range(num))
+        self.independent = init == 'independent'
+        self.norm = norm
+        self._handles: list = []
+        self.requires_grad_(self.independent)
+
+    @property
+    def trainable(self) -> bool:
+        """bool: Whether they still warm up."""
+        return next(self.parameters()).requires_grad
+
+    def init_from(self, student: nn.Module) -> None:
+        """Initialise each by itself, or copy the student."""
+        for teacher in self:
+            if self.independent:
+                teacher.init_weights()
+            else:
+                teacher.load_state_dict(student.state_dict())
+
+    def train(self, mode: bool = True) -> 'Teachers':
+        """Stay in eval, unless they warm up."""
+        super().train(mode and self.trainable)
+        use_batch = mode and not self.trainable and self.norm == 'batch'
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training |= use_batch
+                module.track_running_stats = not use_batch
+        return self
+
+    def average_gradients(self) -> None:
+        """Average gradients over the ranks, which DDP does not do for them.
+        """
+        self._handles = [
+            param.register_post_accumulate_grad_hook(
+                lambda p: all_reduce(p.grad, 'mean'))
+            for param in self.parameters() if param.requires_grad
+        ]
+
+    def freeze(self) -> None:
+        """End the warm-up: from now on only the EMA moves them."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.requires_grad_(False)
+        for param in self.parameters():
+            param.grad = None
+        self.train(self.training)
