@@ -32,6 +32,14 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3))
 '''
 
 
+SMALL_NET = '''
+model = dict(
+    backbone=dict(base_channels=8),
+    decode_head=dict(
+        in_channels=64, c1_in_channels=8, channels=8, c1_channels=4))
+'''
+
+
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
@@ -173,6 +181,24 @@ def test_two_ranks_test_like_one(root, trained):
     ], root)
     result = json.loads(next((root / 'dist').glob('*/*.json')).read_text())
     assert result['mIoU'] == scalars(trained)[1][-1]['mIoU']
+
+
+def test_the_config_of_the_readme_trains(root):
+    block = (REPO / 'README.md').read_text().split('```python')[1]
+    (root / 'mine.py').write_text(block.split('```')[0])
+    (root / 'my_config.py').write_text(
+        f"_base_ = '{REPO}/configs/psmt/"
+        f"deeplabv3plus_r18_shapes_1-8_supervised.py'{SMALL_NET}")
+    (root / 'unlabeled').mkdir()
+    for image in (root / 'shapes/JPEGImages').glob('train_0000*.jpg'):
+        shutil.copy(image, root / 'unlabeled')
+    run([
+        sys.executable, REPO / 'tools/train.py', 'mine.py', '--cfg-options',
+        'train_cfg.max_iters=2', 'default_hooks.logger.interval=1'
+    ], root)
+    steps = scalars(root / 'work_dirs/mine')[0]
+    assert steps[1]['step'] == 2
+    assert 'unsup.loss' in steps[1] and 'unsup.correct' not in steps[1]
 
 
 def test_every_config_builds():
