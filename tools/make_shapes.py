@@ -167,7 +167,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', type=Path, default='data/shapes',
                         help='folder to write; new, empty or the same set')
-    parser.add_argument('--num-train', type=int, default=400,
+    parser.add_argument('--num-train', type=int, default=200,
                         help='training images, labelled and unlabelled')
     parser.add_argument('--num-val', type=int, default=100,
                         help='validation images')
