@@ -57,7 +57,11 @@ def pairs(root, labeled=None, unlabeled=None):
 def check(root, num_classes=2, validation='val'):
     """Run DataCheckHook as a runner would before its first iteration."""
     model = nn.Module()
-    model.segmentor = SimpleNamespace(num_classes=num_classes)
+    model.segmentor = nn.Module()
+    model.segmentor.decode_head = nn.Identity()
+    model.segmentor.decode_head.num_classes = 2
+    model.segmentor.auxiliary_head = nn.ModuleList([nn.Identity()])
+    model.segmentor.auxiliary_head[0].num_classes = num_classes
     runner = SimpleNamespace(
         model=model,
         train_dataloader=SimpleNamespace(dataset=pairs(root)),
@@ -148,5 +152,6 @@ def test_mask_ids_outside_the_classes_are_named(root):
 
 
 def test_disagreeing_num_classes_are_named(root):
-    with pytest.raises(ValueError, match="is 21.*2 classes.*'shape'"):
+    with pytest.raises(
+            ValueError, match="head.0.num_classes is 21.*2 classes.*'shape'"):
         check(root, num_classes=21)

@@ -3,6 +3,7 @@ import os.path as osp
 from typing import Iterator, Set
 
 import numpy as np
+import torch.nn as nn
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -22,21 +23,26 @@ class DataCheckHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        dataset = runner.train_dataloader.dataset
-        self._check_classes(runner, dataset.labeled)
+        labeled = runner.train_dataloader.dataset.labeled
+        segmentor = unwrap(runner).segmentor
+        self._check_classes(segmentor, 'labelled', labeled)
         if runner.val_dataloader is not None:
-            self._check_overlap(dataset.labeled,
-                                runner.val_dataloader.dataset)
-        self._check_masks(dataset.labeled)
+            validation = runner.val_dataloader.dataset
+            self._check_classes(segmentor, 'validation', validation)
+            self._check_overlap(labeled, validation)
+        self._check_masks(labeled)
 
-    def _check_classes(self, runner: Runner, labeled) -> None:
-        classes = labeled.metainfo.get('classes')
-        num_classes = unwrap(runner).segmentor.num_classes
-        if classes is not None and len(classes) != num_classes:
-            raise ValueError(
-                f'decode_head.num_classes is {num_classes}, but the labelled '
-                f'data set has {len(classes)} classes: {tuple(classes)}. '
-                'Change one of them (and auxiliary heads alike)')
+    def _check_classes(self, segmentor: nn.Module, kind: str,
+                       dataset) -> None:
+        classes = dataset.metainfo.get('classes')
+        for name, head in segmentor.named_modules():
+            if (classes is not None and name.split('.')[0].endswith('_head')
+                    and getattr(head, 'num_classes', None)
+                    not in (None, len(classes))):
+                raise ValueError(
+                    f'{name}.num_classes is {head.num_classes}, but the '
+                    f'{kind} data set has {len(classes)} classes: '
+                    f'{tuple(classes)}. Change one of them')
 
     def _check_overlap(self, labeled, validation) -> None:
         shared = sorted(_images(labeled) & _images(validation))

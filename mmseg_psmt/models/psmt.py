@@ -1,12 +1,9 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Iterator, List, Optional, Sequence, Union
+from contextlib import AbstractContextManager, nullcontext
+from typing import List, Optional, Sequence, Union
 
-import numpy as np
 import torch
-from mmengine.dist import get_rank
-from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS, TRANSFORMS
@@ -22,8 +19,10 @@ from torch import Tensor
 
 from .ema import ema_update_
 from .head_tap import HeadTap
+from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
 from .ramp import ramp
+from .randomness import fork_rng
 from .teachers import Teachers
 
 
@@ -184,16 +183,6 @@ class PSMT(BaseSegmentor):
             for teacher in self.teachers:
                 ema_update_(teacher, self.segmentor, decay=0.)
 
-    @contextmanager
-    def randomness(self,
-                   device: torch.device) -> Iterator[np.random.Generator]:
-        """All random numbers inside follow from (seed, iteration, rank)."""
-        rng = np.random.default_rng(
-            [torch.initial_seed(), self.iter, get_rank()])
-        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-            torch.manual_seed(int(rng.integers(2**62)))
-            yield rng
-
     def perturbed(self, images: str) -> AbstractContextManager:
         """Context in which the student's feature is adversarial."""
         if self.tvat is None or images not in self.perturb:
@@ -242,11 +231,11 @@ class PSMT(BaseSegmentor):
                 'PSMT does not know the iteration: add '
                 "dict(type='TeacherEMAHook') to custom_hooks")
         labeled = inputs['labeled'], data_samples['labeled']
-        with self.randomness(labeled[0].device) as rng:
+        with fork_rng(self.iter, labeled[0].device) as rng:
             if self.iter < self.warmup_iters:
                 return {
                     **add_prefix(self.segmentor.loss(*labeled), 'sup'),
-                    **self._warmup_loss(inputs, data_samples)
+                    **self.teachers.warmup_loss(inputs, data_samples)
                 }
             targets = self.pseudo_logits(inputs['weak'])
             stats = self._stats(targets, inputs, data_samples)
@@ -268,20 +257,6 @@ class PSMT(BaseSegmentor):
             active=unsup.new_tensor(self.active + 1))
         return {**add_prefix(sup, 'sup'), **add_prefix(stats, 'unsup')}
 
-    def _warmup_loss(self, inputs: dict, data_samples: dict) -> dict:
-        losses = {}
-        if self.teachers.independent and 'labeled_weak' not in inputs:
-            raise KeyError(
-                'The warm-up trains the teachers on the weak view of the '
-                'labelled images: end the labelled pipeline with '
-                "dict(type='MultiView', labeled=[...], labeled_weak=[...])")
-        if self.teachers.independent:
-            for i, teacher in enumerate(self.teachers, 1):
-                loss = teacher.loss(inputs['labeled_weak'],
-                                    data_samples['labeled_weak'])
-                losses.update(add_prefix(loss, f'warm{i}'))
-        return losses
-
     def _stats(self, targets: Tensor, inputs: dict,
                data_samples: dict) -> dict:
         samples = data_samples['weak']
@@ -295,42 +270,16 @@ class PSMT(BaseSegmentor):
     def predict(self,
                 inputs: Tensor,
                 data_samples: OptSampleList = None) -> SampleList:
-        """Predict whole or sliding, as ``segmentor.test_cfg`` says.
-
-        Args:
-            inputs (Tensor): Images (N, 3, H, W).
-            data_samples (list[SegDataSample], optional): With metainfo.
-
-        Returns:
-            list[SegDataSample]: With ``seg_logits`` and ``pred_sem_seg`` of
-            the first of ``predict_with``, and ``<name>_sem_seg`` of each.
-        """
-        names = self.predict_with
-        if data_samples is None:
-            names = names[:1]
-            shape = inputs.shape[2:]
-            metas = [
-                dict(ori_shape=shape, img_shape=shape, pad_shape=shape)
-                for _ in inputs
-            ]
-        for name in reversed(names):
-            if data_samples is not None:
-                metas = [sample.metainfo for sample in data_samples]
-            logits = _mean(
-                net.inference(inputs, metas) for net in self.nets[name])
-            data_samples = self.segmentor.postprocess_result(
-                logits, data_samples)
-            for sample in data_samples:
-                labels = PixelData(data=sample.pred_sem_seg.data)
-                sample.set_data({f'{name}_sem_seg': labels})
-        return data_samples
+        """See :func:`mmseg_psmt.models.prediction.predict`."""
+        nets = {name: self.nets[name] for name in self.predict_with}
+        return predict(nets, inputs, data_samples)
 
     def encode_decode(self, inputs: Tensor,
                       batch_img_metas: List[dict]) -> Tensor:
         """Logits (N, K, H, W) of the first of ``predict_with``."""
-        return _mean(
-            net.encode_decode(inputs, batch_img_metas)
-            for net in self.nets[self.predict_with[0]])
+        return mean_logits(
+            self.nets[self.predict_with[0]],
+            lambda net: net.encode_decode(inputs, batch_img_metas))
 
     def extract_feat(self, inputs: Tensor) -> List[Tensor]:
         """Features of the student."""
@@ -339,11 +288,8 @@ class PSMT(BaseSegmentor):
     def _forward(self,
                  inputs: Tensor,
                  data_samples: OptSampleList = None) -> Tensor:
-        return _mean(net(inputs) for net in self.nets[self.predict_with[0]])
-
-
-def _mean(logits: Iterator[Tensor]) -> Tensor:
-    return torch.stack(list(logits)).mean(dim=0)
+        return mean_logits(self.nets[self.predict_with[0]],
+                           lambda net: net(inputs))
 
 
 def _require(name: str, value, rule: str, fine: bool) -> None:

@@ -4,7 +4,7 @@ import copy
 import torch.nn as nn
 from mmengine.dist import all_reduce
 from mmseg.registry import MODELS
-from mmseg.utils import ConfigType
+from mmseg.utils import ConfigType, add_prefix
 
 
 class Teachers(nn.ModuleList):
@@ -62,6 +62,28 @@ class Teachers(nn.ModuleList):
                 module.training |= use_batch
                 module.track_running_stats = not use_batch
         return self
+
+    def warmup_loss(self, inputs: dict, data_samples: dict) -> dict:
+        """Supervised losses ``warm1.*`` and so on of independent teachers.
+
+        Args:
+            inputs (dict): With images ``labeled_weak`` (N, 3, H, W).
+            data_samples (dict): With their samples.
+
+        Raises:
+            KeyError: If there is no such view.
+        """
+        losses = {}
+        if self.independent and 'labeled_weak' not in inputs:
+            raise KeyError(
+                'The warm-up trains the teachers on the weak view of the '
+                'labelled images: end the labelled pipeline with '
+                "dict(type='MultiView', labeled=[...], labeled_weak=[...])")
+        for i, teacher in enumerate(self if self.independent else (), 1):
+            loss = teacher.loss(inputs['labeled_weak'],
+                                data_samples['labeled_weak'])
+            losses.update(add_prefix(loss, f'warm{i}'))
+        return losses
 
     def average_gradients(self) -> None:
         """Average gradients over the ranks, which DDP does not do for them.
