@@ -42,8 +42,9 @@ def allow_checkpoint_globals() -> None:
     import numpy as np
     import torch
     from mmengine.logging import HistoryBuffer
+    multiarray = np._core.multiarray
     torch.serialization.add_safe_globals([
-        HistoryBuffer, getattr, np.ndarray, np.dtype, np._core.multiarray.
-        scalar, np._core.multiarray._reconstruct,
+        HistoryBuffer, getattr, np.ndarray, np.dtype, multiarray.scalar,
+        multiarray._reconstruct,
         *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64'))
     ])
