@@ -11,6 +11,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 SUPERVISED=
 PSMT=
 [ $# -gt 0 ] || set -- 0
+trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
 
 train() { # config, work dir, seed
     mkdir -p "$2"
