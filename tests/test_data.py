@@ -54,7 +54,7 @@ def pairs(root, labeled=None, unlabeled=None):
                                           [LOAD[0], VIEWS])))
 
 
-def check(root, num_classes=2, validation='val'):
+def check(root, num_classes=2, labeled=None):
     """Run DataCheckHook as a runner would before its first iteration."""
     model = nn.Module()
     model.segmentor = nn.Module()
@@ -64,9 +64,9 @@ def check(root, num_classes=2, validation='val'):
     model.segmentor.auxiliary_head[0].num_classes = num_classes
     runner = SimpleNamespace(
         model=model,
-        train_dataloader=SimpleNamespace(dataset=pairs(root)),
+        train_dataloader=SimpleNamespace(dataset=pairs(root, labeled)),
         val_dataloader=SimpleNamespace(
-            dataset=DATASETS.build(images(root, validation, [*LOAD, PACK]))))
+            dataset=DATASETS.build(images(root, 'val', [*LOAD, PACK]))))
     HOOKS.build(dict(type='DataCheckHook')).before_train(runner)
 
 
@@ -116,6 +116,31 @@ def test_a_missing_mask_of_an_unlabelled_image_has_a_remedy(root):
         pairs(root, unlabeled=unlabeled)
 
 
+def test_masks_without_a_folder_have_the_same_remedy(root):
+    unlabeled = images(root, 'unlabeled', [*LOAD, VIEWS])
+    del unlabeled['data_prefix']['seg_map_path']
+    with pytest.raises(
+            FileNotFoundError, match='seg_map_path.*LoadAnnotations'):
+        pairs(root, unlabeled=unlabeled)
+
+
+def wrapped(part):
+    repeat = dict(type='RepeatDataset', times=2, dataset=part)
+    return dict(type='ConcatDataset', datasets=[repeat])
+
+
+def test_wrapped_data_sets_are_checked_alike(root):
+    labeled = images(root, 'labeled', [*LOAD, PACK])
+    assert len(pairs(root, wrapped(labeled)).labeled) == 4
+    check(root, labeled=wrapped(labeled))
+    (root / 'masks/a.png').unlink()
+    with pytest.raises(FileNotFoundError, match='masks/a.png'):
+        pairs(root, wrapped(labeled))
+    (root / 'labeled.txt').write_text('')
+    with pytest.raises(ValueError, match='labeled.txt names no image'):
+        pairs(root, wrapped(labeled))
+
+
 def test_padding_in_the_pipeline_is_refused(root):
     pad = dict(type='Pad', size=(16, 16))
     unlabeled = images(root, 'unlabeled', [LOAD[0], pad, VIEWS])
@@ -136,7 +161,7 @@ def test_a_stock_sampler_is_refused(root):
 def test_an_image_in_labelled_and_validation_is_named(root):
     Path(root / 'val.txt').write_text('d\nb\n')
     with pytest.raises(
-            ValueError, match='images/b.png.*labeled.txt.*val.txt'):
+            ValueError, match='images/b.png.*labeled.txt.*validation'):
         check(root)
 
 

@@ -383,6 +383,45 @@ def test_a_head_without_a_known_site_is_refused_by_name():
     assert torch.isfinite(total(model, batch(model)))
 
 
+def test_a_cascade_is_refused():
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.update(
+        type='CascadeEncoderDecoder',
+        num_stages=2,
+        decode_head=[segmentor.decode_head] * 2)
+    with pytest.raises(ValueError, match='CascadeEncoderDecoder'):
+        build(segmentor=segmentor)
+
+
+def test_the_type_of_a_stock_preprocessor_is_replaced():
+    model = build(data_preprocessor=dict(type='SegDataPreProcessor', size=7))
+    assert type(model.data_preprocessor).__name__ == 'SemiSegDataPreProcessor'
+
+
+def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.backbone.frozen_stages = 1
+    model = build(
+        segmentor=segmentor, teachers_init='independent', warmup_iters=1)
+    for _ in range(2):
+        model.train()
+    for net in (model.segmentor, *model.teachers):
+        assert net.decode_head.training
+        assert not net.backbone.layer1.training
+        assert not any(p.requires_grad for p in net.backbone.stem.parameters())
+    model.teachers.freeze()
+    assert not any(m.training for m in model.teachers.modules())
+
+
+@pytest.mark.parametrize('init', ['copy', 'independent'])
+def test_batch_norm_of_the_teachers_after_the_warmup(init):
+    model = build(
+        teacher_norm='batch', teachers_init=init, warmup_iters=1).train()
+    model.teachers.freeze()
+    norm = model.teachers[0].decode_head.image_pool[1].bn
+    assert norm.training and not norm.track_running_stats
+
+
 def test_a_sigmoid_head_is_refused():
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.decode_head.update(num_classes=2, out_channels=1, threshold=.5)

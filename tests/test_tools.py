@@ -138,13 +138,53 @@ def test_time_augmentation(root, trained):
     assert 0 <= evaluate(root, trained, '--tta')['mIoU'] <= 100
 
 
-def test_resume_continues(root, trained):
-    again = shutil.copytree(trained, root / 'again')
-    out = train(root, '--work-dir', again, '--resume', '--cfg-options',
-                'train_cfg.max_iters=8')
-    assert f'Auto resumed from the latest checkpoint {again}/iter_6' in out
+STEADY = '''
+_base_ = 'tiny.py'
+geometry = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+pack = [dict(type='PackSegInputs')]
+model = dict(warmup_iters=4)  # 3 iterations end within it
+train_dataloader = dict(
+    dataset=dict(
+        labeled=dict(
+            pipeline=[
+                *geometry,
+                dict(type='MultiView', labeled=pack, labeled_weak=pack)
+            ]),
+        unlabeled=dict(
+            pipeline=[
+                *geometry,
+                dict(type='MultiView', weak=pack, strong=pack)
+            ])))
+'''
+
+
+def test_resume_is_exact_without_random_transforms(root):
+    (root / 'steady.py').write_text(STEADY)
+
+    def train_to(iters, work_dir, *options):
+        return run([
+            sys.executable, REPO / 'tools/train.py', 'steady.py',
+            '--work-dir', root / work_dir, *options, '--cfg-options',
+            f'train_cfg.max_iters={iters}'
+        ], root)
+
+    train_to(6, 'whole')
+    train_to(3, 'parts')
+    out = train_to(6, 'parts', '--resume')
+    assert f'latest checkpoint {root}/parts/iter_3.pth' in out
     assert 'Falling back to weights_only=False' not in out
-    assert [entry['step'] for entry in scalars(again)[0]][-2:] == [7, 8]
+    steps = scalars(root / 'parts')[0]
+    assert [entry['step'] for entry in steps] == [1, 2, 3, 4, 5, 6]
+    whole, parts = (
+        torch.load(root / f'{name}/iter_6.pth', weights_only=True)
+        for name in ('whole', 'parts'))
+    for name, value in whole['state_dict'].items():
+        assert torch.equal(value, parts['state_dict'][name]), name
+    state, again = (ckpt['optimizer']['state'] for ckpt in (whole, parts))
+    assert state.keys() == again.keys()
+    for index in state:
+        assert torch.equal(state[index]['momentum_buffer'],
+                           again[index]['momentum_buffer'])
 
 
 @pytest.fixture(scope='module')

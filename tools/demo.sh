@@ -11,13 +11,16 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 SUPERVISED=
 PSMT=
 [ $# -gt 0 ] || set -- 0
-trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
+trap 'kill $(jobs -p) 2> /dev/null || true' EXIT # nothing trains on
 
-train() { # config, work dir, seed
+train() { # config, work dir, seed; to be called in the background
     mkdir -p "$2"
-    python tools/train.py "$1" --work-dir "$2" \
-        --cfg-options randomness.seed="$3" > "$2/train.log" 2>&1 ||
-        { tail -n 20 "$2/train.log"; exit 1; }
+    exec python tools/train.py "$1" --work-dir "$2" \
+        --cfg-options randomness.seed="$3" > "$2/train.log" 2>&1
+}
+
+finish() { # process, work dir
+    wait "$1" || { tail -n 20 "$2/train.log"; exit 1; }
 }
 
 evaluate() { # config, work dir
@@ -32,9 +35,10 @@ for seed in "$@"; do
     P=$OUT/psmt/seed$seed
     rm -rf "$S" "$P"
     echo "seed $seed: training both side by side, see $P/train.log"
-    train "${CONFIG}_supervised.py" "$S" "$seed" &
-    train "$CONFIG.py" "$P" "$seed" &
-    wait -n && wait -n
+    train "${CONFIG}_supervised.py" "$S" "$seed" & first=$!
+    train "$CONFIG.py" "$P" "$seed" & second=$!
+    finish $first "$S"
+    finish $second "$P"
     evaluate "${CONFIG}_supervised.py" "$S"
     evaluate "$CONFIG.py" "$P"
     SUPERVISED=$SUPERVISED${SUPERVISED:+,}$S

@@ -42,6 +42,3 @@ class PairSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self.unlabeled)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Not supported in iteration-based runner."""

@@ -1,5 +1,5 @@
 """Labelled and unlabelled images side by side."""
-from typing import Dict, Tuple
+from typing import Dict, Iterator, Tuple
 
 from mmengine.fileio import exists
 from mmseg.registry import DATASETS
@@ -30,9 +30,6 @@ class SemiSegDataset(Dataset):
         self.labeled = _build('labelled', labeled)
         self.unlabeled = _build('unlabelled', unlabeled)
         self.metainfo = self.labeled.metainfo
-
-    def full_init(self) -> None:
-        """Both data sets are complete already."""
 
     def __len__(self) -> int:
         """One pass is one pass over the unlabelled images."""
@@ -65,30 +62,62 @@ class SemiSegDataset(Dataset):
         return views
 
 
+def leaves(dataset: Dataset) -> Iterator[Dataset]:
+    """The data sets within wrappers such as ConcatDataset."""
+    inner = getattr(dataset, 'datasets', None)
+    if inner is None and hasattr(dataset, 'dataset'):
+        inner = [dataset.dataset]
+    if inner is None:
+        yield dataset
+    else:
+        for part in inner:
+            yield from leaves(part)
+
+
+def _lazy(cfg: dict) -> dict:
+    cfg = {**cfg, 'lazy_init': True}
+    if 'dataset' in cfg:
+        cfg['dataset'] = _lazy(cfg['dataset'])
+    if 'datasets' in cfg:
+        cfg['datasets'] = [_lazy(part) for part in cfg['datasets']]
+    return cfg
+
+
 def _build(kind: str, cfg: dict) -> Dataset:
     """Build a data set whose list is not empty and whose files exist."""
-    dataset = DATASETS.build({**cfg, 'lazy_init': True})
-    if 'Pad' in kinds(getattr(dataset, 'pipeline', None)):
-        raise ValueError(
-            f'Take Pad out of the {kind} pipeline: '
-            'SemiSegDataPreProcessor(size=...) pads, and masks the padding '
-            'out of the unsupervised loss')
-    where = getattr(dataset, 'ann_file', None) or cfg.get('data_prefix')
-    if hasattr(dataset, 'load_data_list') and not dataset.load_data_list():
-        raise ValueError(f'The {kind} list {where} names no image')
+    dataset = DATASETS.build(_lazy(cfg))
+    for leaf in leaves(dataset):
+        if 'Pad' in kinds(leaf.pipeline):
+            raise ValueError(
+                f'Take Pad out of the {kind} pipeline: '
+                'SemiSegDataPreProcessor(size=...) pads, and masks the '
+                'padding out of the unsupervised loss')
+        if not leaf.load_data_list():
+            raise ValueError(f'The {kind} list {_source(leaf)} names no image')
     dataset.full_init()
-    loads_masks = 'LoadAnnotations' in str(cfg.get('pipeline'))
-    keys = ['img_path', 'seg_map_path'] if loads_masks else ['img_path']
-    for i in range(len(dataset)):
-        info = dataset.get_data_info(i)
-        for key in keys:
-            if not exists(info[key], getattr(dataset, 'backend_args', None)):
-                remedy = (
-                    '' if key == 'img_path' or kind == 'labelled' else
-                    ', or take LoadAnnotations out of the pipeline: '
-                    'unlabelled images need no masks')
-                raise FileNotFoundError(
-                    f'{info[key]} does not exist but is image {i} of the '
-                    f'{kind} list {where}: mend the list, data_prefix or '
-                    f'img_suffix / seg_map_suffix{remedy}')
+    for leaf in leaves(dataset):
+        _check_files(kind, leaf)
     return dataset
+
+
+def _source(leaf: Dataset) -> str:
+    return leaf.ann_file or leaf.data_prefix['img_path']
+
+
+def _check_files(kind: str, leaf: Dataset) -> None:
+    keys = ['img_path']
+    if 'LoadAnnotations' in kinds(leaf.pipeline):
+        keys.append('seg_map_path')
+    for i in range(len(leaf)):
+        info = leaf.get_data_info(i)
+        for key in keys:
+            path = info.get(key)
+            if path and exists(path, leaf.backend_args):
+                continue
+            remedy = 'mend the list, data_prefix or the suffixes'
+            if key == 'seg_map_path' and kind == 'unlabelled':
+                remedy += (', or take LoadAnnotations out of the pipeline: '
+                           'unlabelled images need no masks')
+            raise FileNotFoundError(
+                f'{path or key} does not exist but is wanted for image {i} '
+                f'of the {kind} list {_source(leaf)}: {remedy}')

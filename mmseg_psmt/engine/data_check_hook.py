@@ -1,6 +1,6 @@
 """Refuses data that would spoil a training, before its first iteration."""
 import os.path as osp
-from typing import Iterator, Set
+from typing import Iterator, Tuple
 
 import numpy as np
 import torch.nn as nn
@@ -9,7 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import HOOKS
+from torch.utils.data import Dataset
 
+from ..datasets.semi_dataset import leaves
 from .teacher_ema_hook import unwrap
 
 
@@ -33,7 +35,7 @@ class DataCheckHook(Hook):
         self._check_masks(labeled)
 
     def _check_classes(self, segmentor: nn.Module, kind: str,
-                       dataset) -> None:
+                       dataset: Dataset) -> None:
         classes = dataset.metainfo.get('classes')
         for name, head in segmentor.named_modules():
             if (classes is not None and name.split('.')[0].endswith('_head')
@@ -44,35 +46,39 @@ class DataCheckHook(Hook):
                     f'{kind} data set has {len(classes)} classes: '
                     f'{tuple(classes)}. Change one of them')
 
-    def _check_overlap(self, labeled, validation) -> None:
-        shared = sorted(_images(labeled) & _images(validation))
-        if shared:
-            raise ValueError(
-                f'{len(shared)} labelled images stand in the validation list '
-                f'too, {shared[0]} first: take them out of one of '
-                f'{labeled.ann_file} and {validation.ann_file}')
+    def _check_overlap(self, labeled: Dataset, validation: Dataset) -> None:
+        held_out = {_image(info) for _, info in _infos(validation)}
+        for leaf, info in _infos(labeled):
+            if _image(info) in held_out:
+                raise ValueError(
+                    f'{info["img_path"]} stands in the labelled list '
+                    f'{leaf.ann_file} and in the validation, perhaps not '
+                    'alone: take the shared images out of one of them')
 
-    def _check_masks(self, labeled) -> None:
-        load = next((t for t in labeled.pipeline.transforms
-                     if isinstance(t, LoadAnnotations)), None)
-        if load is None:
-            raise ValueError('The labelled pipeline has no LoadAnnotations')
+    def _check_masks(self, labeled: Dataset) -> None:
         num_classes = len(labeled.metainfo['classes'])
-        for info in _infos(labeled):
+        for leaf, info in _infos(labeled):
+            load = next((t for t in leaf.pipeline.transforms
+                         if isinstance(t, LoadAnnotations)), None)
+            if load is None:
+                raise ValueError(
+                    'The labelled pipeline has no LoadAnnotations')
             ids = np.unique(load(info)['gt_seg_map'])
-            wrong = ids[(ids >= num_classes) & (ids != labeled.ignore_index)]
+            wrong = ids[(ids >= num_classes) & (ids != leaf.ignore_index)]
             if len(wrong):
                 raise ValueError(
                     f'{info["seg_map_path"]} holds the ids {wrong.tolist()}, '
                     f'but there are {num_classes} classes (0 to '
                     f'{num_classes - 1}) and ignore_index is '
-                    f'{labeled.ignore_index}: mend the mask, or the classes '
+                    f'{leaf.ignore_index}: mend the mask, or the classes '
                     'or reduce_zero_label of the data set')
 
 
-def _infos(dataset) -> Iterator[dict]:
-    return (dataset.get_data_info(i) for i in range(len(dataset)))
+def _infos(dataset: Dataset) -> Iterator[Tuple[Dataset, dict]]:
+    for leaf in leaves(dataset):
+        for i in range(len(leaf)):
+            yield leaf, leaf.get_data_info(i)
 
 
-def _images(dataset) -> Set[str]:
-    return {osp.realpath(info['img_path']) for info in _infos(dataset)}
+def _image(info: dict) -> str:
+    return osp.realpath(info['img_path'])

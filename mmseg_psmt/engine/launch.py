@@ -26,7 +26,8 @@ def run_mmseg_tool(name: str) -> None:
         raise FileNotFoundError(
             f'{tool} does not exist: install MMSegmentation from its wheel, '
             'which holds its tools')
-    if 'pytorch' in sys.argv and not torch.cuda.is_available():
+    ranks = {'pytorch', '--launcher=pytorch'} & {*sys.argv}
+    if ranks and not torch.cuda.is_available():
         dist.init_process_group('gloo')
         sys.argv += [
             '--cfg-options',

@@ -101,9 +101,6 @@ class TVAT(nn.Module):
         self.eps = eps
         self.num_iters = num_iters
 
-    def forward(self,
-                feat: Tensor,
-                decode: Callable[[Tensor], Tensor],
-                generator: Optional[torch.Generator] = None) -> Tensor:
-        return t_vat(feat, decode, self.xi, self.eps, self.num_iters,
-                     generator)
+    def forward(self, feat: Tensor,
+                decode: Callable[[Tensor], Tensor]) -> Tensor:
+        return t_vat(feat, decode, self.xi, self.eps, self.num_iters)

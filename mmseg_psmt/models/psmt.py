@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import List, Optional, Sequence, Union
 
 import torch
+import torch.nn as nn
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS, TRANSFORMS
@@ -96,10 +97,11 @@ class PSMT(BaseSegmentor):
                  ramp_kind: str = 'cosine',
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  init_cfg: OptMultiConfig = None):
+        # The runner fills in the type of a top-level data_preprocessor.
         super().__init__({
-            **segmentor['data_preprocessor'],
-            'type': 'SemiSegDataPreProcessor',
-            **(data_preprocessor or {})
+            **(segmentor.get('data_preprocessor') or {}),
+            **(data_preprocessor or {}),
+            'type': 'SemiSegDataPreProcessor'
         }, init_cfg)
         _require('warmup_iters', warmup_iters, 'at least 0', warmup_iters >= 0)
         if teachers_init == 'independent' and warmup_iters == 0:
@@ -117,6 +119,10 @@ class PSMT(BaseSegmentor):
         ramp(0, ramp_iters, ramp_kind)
 
         self.segmentor = MODELS.build(copy.deepcopy(segmentor))
+        if isinstance(self.segmentor.decode_head, nn.ModuleList):
+            raise ValueError(
+                f'{type(self.segmentor).__name__} has several decode heads '
+                'in a row; PSMT takes an EncoderDecoder with one')
         self.out_channels = self.segmentor.out_channels
         if self.out_channels == 1:
             raise ValueError(

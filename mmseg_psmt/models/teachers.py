@@ -11,7 +11,7 @@ class Teachers(nn.ModuleList):
     """One or two segmentors in eval mode that no gradient reaches.
 
     The exception is the supervised warm-up of independent teachers, which
-    are trainable until :meth:`freeze`.
+    learn until :meth:`freeze`.
 
     Args:
         segmentor (dict): Config of each.
@@ -36,14 +36,11 @@ class Teachers(nn.ModuleList):
         super().__init__(
             MODELS.build(copy.deepcopy(segmentor)) for _ in range(num))
         self.independent = init == 'independent'
+        self.warming_up = self.independent
         self.norm = norm
         self._handles: list = []
-        self.requires_grad_(self.independent)
-
-    @property
-    def trainable(self) -> bool:
-        """bool: Whether they still warm up."""
-        return next(self.parameters()).requires_grad
+        if not self.independent:
+            self.requires_grad_(False)
 
     def init_from(self, student: nn.Module) -> None:
         """Initialise each by itself, or copy the student."""
@@ -55,8 +52,8 @@ class Teachers(nn.ModuleList):
 
     def train(self, mode: bool = True) -> 'Teachers':
         """Stay in eval, unless they warm up."""
-        super().train(mode and self.trainable)
-        use_batch = mode and not self.trainable and self.norm == 'batch'
+        super().train(mode and self.warming_up)
+        use_batch = mode and not self.warming_up and self.norm == 'batch'
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.training |= use_batch
@@ -71,11 +68,11 @@ class Teachers(nn.ModuleList):
             data_samples (dict): With their samples.
 
         Raises:
-            KeyError: If there is no such view.
+            ValueError: If there is no such view.
         """
         losses = {}
         if self.independent and 'labeled_weak' not in inputs:
-            raise KeyError(
+            raise ValueError(
                 'The warm-up trains the teachers on the weak view of the '
                 'labelled images: end the labelled pipeline with '
                 "dict(type='MultiView', labeled=[...], labeled_weak=[...])")
@@ -102,4 +99,6 @@ class Teachers(nn.ModuleList):
         self.requires_grad_(False)
         for param in self.parameters():
             param.grad = None
-        self.train(self.training)
+        if self.warming_up:
+            self.warming_up = False
+            self.train(self.training)
