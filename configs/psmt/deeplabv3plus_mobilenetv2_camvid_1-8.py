@@ -1,6 +1,6 @@
 _base_ = [
     '../_base_/models/deeplabv3plus_mobilenetv2.py',
-    '../_base_/datasets/camvid11.py', '../_base_/schedules/sgd_poly.py',
+    '../_base_/datasets/camvid11.py', '../_base_/schedules/camvid11.py',
     '../_base_/psmt_runtime.py'
 ]
 model = dict(

@@ -9,7 +9,7 @@ model = dict(
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
     warmup_iters=200,  # 64 passes over 25 labelled images at 8
-    ema_decay=0.98,
+    ema_decay=0.98,  # the schedule is short
     unsup_weight=1.5,
     ramp_iters=200,  # 9 passes over 175 unlabelled images at 8
     predict_with=['teachers', 'student'])

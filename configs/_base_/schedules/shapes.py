@@ -1,4 +1,4 @@
-# Some minutes on two CPU cores.
+# Some minutes on two CPU cores; from random weights 0.1 learns fastest.
 _base_ = './sgd_poly.py'
 optim_wrapper = dict(optimizer=dict(lr=0.1))
 param_scheduler = [

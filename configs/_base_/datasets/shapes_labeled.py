@@ -1,0 +1,9 @@
+# The labelled images alone, strong views as in the semi-supervised training.
+_base_ = './shapes.py'
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type='InfiniteSampler'),
+    dataset={
+        '_delete_': True,
+        **_base_.train_dataloader.dataset.labeled, 'pipeline':
+        [*_base_.geometry, *_base_.strong]
+    })
