@@ -1,4 +1,5 @@
 # CamVid, 11 classes, 480 x 360, in VOC layout.
+_base_ = './views.py'
 crop_size = (257, 257)
 geometry = [
     dict(type='LoadImageFromFile'),
@@ -10,32 +11,6 @@ geometry = [
         keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
-]
-strong = [
-    dict(type='ColorJitter'),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
-    dict(type='RandomGaussianBlur'),
-    dict(type='PackSegInputs'),
-]
-weak = [dict(type='PackSegInputs')]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[[
-            dict(type='Resize', scale_factor=r, keep_ratio=True)
-            for r in (0.75, 1.0, 1.25, 1.5)
-        ],
-                    [
-                        dict(type='RandomFlip', prob=0.),
-                        dict(type='RandomFlip', prob=1.)
-                    ], [dict(type='LoadAnnotations')],
-                    [dict(type='PackSegInputs')]])
 ]
 images = dict(
     type='BaseSegDataset',
@@ -60,7 +35,10 @@ train_dataloader = dict(
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
             pipeline=[
                 *geometry,
-                dict(type='MultiView', labeled=strong, labeled_weak=weak)
+                dict(
+                    type='MultiView',
+                    labeled=_base_.strong,
+                    labeled_weak=_base_.weak)
             ]),
         # The masks of unlabelled images are read for the log only; without
         # LoadAnnotations none are needed.
@@ -69,7 +47,10 @@ train_dataloader = dict(
             ann_file='ImageSets/Segmentation/semi/1_8/unlabeled.txt',
             pipeline=[
                 *geometry,
-                dict(type='MultiView', weak=weak, strong=strong)
+                dict(
+                    type='MultiView',
+                    weak=_base_.weak,
+                    strong=_base_.strong)
             ])))
 val_dataloader = dict(
     batch_size=1,
@@ -79,5 +60,5 @@ val_dataloader = dict(
     dataset=dict(
         **images,
         ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=test_pipeline))
+        pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader

@@ -1,4 +1,5 @@
 # Pascal VOC 2012 with the masks of SBD (SegmentationClassAug).
+_base_ = './views.py'
 crop_size = (512, 512)
 geometry = [
     dict(type='LoadImageFromFile'),
@@ -12,35 +13,11 @@ geometry = [
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
 ]
-strong = [
-    dict(type='ColorJitter'),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
-    dict(type='RandomGaussianBlur'),
-    dict(type='PackSegInputs'),
-]
-weak = [dict(type='PackSegInputs')]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[[
-            dict(type='Resize', scale_factor=r, keep_ratio=True)
-            for r in (0.75, 1.0, 1.25, 1.5)
-        ],
-                    [
-                        dict(type='RandomFlip', prob=0.),
-                        dict(type='RandomFlip', prob=1.)
-                    ], [dict(type='LoadAnnotations')],
-                    [dict(type='PackSegInputs')]])
-]
-images = dict(
+voc = dict(
     type='PascalVOCDataset',
-    data_root='{{$PSMT_DATA:data}}/VOCdevkit/VOC2012',
+    data_root='{{$PSMT_DATA:data}}/VOCdevkit/VOC2012')
+images = dict(
+    **voc,
     data_prefix=dict(
         img_path='JPEGImages', seg_map_path='SegmentationClassAug'))
 train_dataloader = dict(
@@ -55,7 +32,10 @@ train_dataloader = dict(
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
             pipeline=[
                 *geometry,
-                dict(type='MultiView', labeled=strong, labeled_weak=weak)
+                dict(
+                    type='MultiView',
+                    labeled=_base_.strong,
+                    labeled_weak=_base_.weak)
             ]),
         # The masks of unlabelled images are read for the log only; without
         # LoadAnnotations none are needed.
@@ -64,7 +44,10 @@ train_dataloader = dict(
             ann_file='ImageSets/Segmentation/semi/1_8/unlabeled.txt',
             pipeline=[
                 *geometry,
-                dict(type='MultiView', weak=weak, strong=strong)
+                dict(
+                    type='MultiView',
+                    weak=_base_.weak,
+                    strong=_base_.strong)
             ])))
 val_dataloader = dict(
     batch_size=1,
@@ -72,7 +55,9 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        **images,
+        **voc,
+        data_prefix=dict(
+            img_path='JPEGImages', seg_map_path='SegmentationClass'),
         ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=test_pipeline))
+        pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
