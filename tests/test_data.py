@@ -99,6 +99,16 @@ def test_an_empty_list_is_named(root, name):
         pairs(root)
 
 
+def test_missing_data_and_lists_are_named(root):
+    (root / 'unlabeled.txt').unlink()
+    with pytest.raises(
+            FileNotFoundError, match='unlabeled.txt does not.*unlabelled'):
+        pairs(root)
+    labeled = dict(images(root, 'labeled', [*LOAD, PACK]), data_root='gone')
+    with pytest.raises(FileNotFoundError, match='gone does not.*PSMT_DATA'):
+        pairs(root, labeled)
+
+
 @pytest.mark.parametrize('name, path', [
     ('labeled', 'images/a.png'),
     ('labeled', 'masks/a.png'),

@@ -115,11 +115,12 @@ def test_loss_is_the_algorithm_of_the_paper():
         tvat=None,
         mix=[],
         unsup_weight=2.,
+        warmup_iters=1,
         ramp_iters=10,
         ramp_kind='linear',
         consistency=dict(type='PseudoLabelCELoss'))
     model.segmentor.decode_head.dropout = None
-    model.iter = 5
+    model.iter = 6
     data = batch(model)
     losses = model.loss(**data)
 

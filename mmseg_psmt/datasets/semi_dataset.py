@@ -1,4 +1,5 @@
 """Labelled and unlabelled images side by side."""
+import os.path as osp
 from typing import Dict, Iterator, Tuple
 
 from mmengine.fileio import exists
@@ -23,7 +24,7 @@ class SemiSegDataset(Dataset):
 
     Raises:
         ValueError: If a list is empty, or a pipeline makes other views.
-        FileNotFoundError: If a listed file does not exist.
+        FileNotFoundError: If the root, a list or a listed file is missing.
     """
 
     def __init__(self, labeled: dict, unlabeled: dict):
@@ -74,18 +75,27 @@ def leaves(dataset: Dataset) -> Iterator[Dataset]:
             yield from leaves(part)
 
 
-def _lazy(cfg: dict) -> dict:
+def _prepare(kind: str, cfg: dict) -> dict:
+    """Config with lazy data sets only, whose root and list exist."""
     cfg = {**cfg, 'lazy_init': True}
     if 'dataset' in cfg:
-        cfg['dataset'] = _lazy(cfg['dataset'])
+        cfg['dataset'] = _prepare(kind, cfg['dataset'])
     if 'datasets' in cfg:
-        cfg['datasets'] = [_lazy(part) for part in cfg['datasets']]
+        cfg['datasets'] = [_prepare(kind, part) for part in cfg['datasets']]
+    root, ann_file = cfg.get('data_root') or '', cfg.get('ann_file') or ''
+    for path in (root, osp.join(root, ann_file)):
+        if path and not exists(path, cfg.get('backend_args')):
+            raise FileNotFoundError(
+                f'{path} does not exist, where the {kind} images should be '
+                'found: put or link the data there, or change data_root or '
+                'ann_file (the configs of this project read the environment '
+                'variable PSMT_DATA)')
     return cfg
 
 
 def _build(kind: str, cfg: dict) -> Dataset:
     """Build a data set whose list is not empty and whose files exist."""
-    dataset = DATASETS.build(_lazy(cfg))
+    dataset = DATASETS.build(_prepare(kind, cfg))
     for leaf in leaves(dataset):
         if 'Pad' in kinds(leaf.pipeline):
             raise ValueError(
