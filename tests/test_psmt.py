@@ -348,6 +348,7 @@ def test_sliding_inference():
 
 @pytest.mark.parametrize('name, value', [
     ('num_teachers', 3),
+    ('pretrained', 'weights.pth'),
     ('teachers_init', 'random'),
     ('teachers_init', 'independent'),
     ('warmup_iters', -1),

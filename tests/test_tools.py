@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine import Config
+from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.utils import register_all_modules
 
@@ -137,6 +138,14 @@ def test_predictions_and_pictures_come_out(root, trained):
     evaluate(root, trained, '--out', root / 'masks', '--show-dir', 'painted')
     assert len(list((root / 'masks').glob('val_*.png'))) == 6
     assert list(root.glob('**/painted/**/*.png'))
+
+
+def test_the_inference_api_of_mmseg_takes_the_checkpoint(root, trained):
+    model = init_model(
+        str(root / 'tiny.py'), str(trained / 'iter_6.pth'), device='cpu')
+    assert model.dataset_meta['classes'][1] == 'disc'
+    image = str(root / 'shapes/JPEGImages/val_00000.jpg')
+    assert inference_model(model, image).pred_sem_seg.shape == (64, 64)
 
 
 def test_time_augmentation(root, trained):

@@ -72,6 +72,8 @@ class PSMT(BaseSegmentor):
             logits), 'student', 'teacher1' or 'teacher2'. The first of
             several gives ``pred_sem_seg``; each gives ``<name>_sem_seg``.
             Defaults to 'teachers'.
+        pretrained, train_cfg (None): Set by ``mmseg.apis.init_model``;
+            those that count stand in ``segmentor``.
         init_cfg (dict, optional): See :class:`BaseModule`.
     """
 
@@ -96,6 +98,8 @@ class PSMT(BaseSegmentor):
                  ramp_iters: int = 0,
                  ramp_kind: str = 'cosine',
                  predict_with: Union[str, Sequence[str]] = 'teachers',
+                 pretrained: None = None,
+                 train_cfg: None = None,
                  init_cfg: OptMultiConfig = None):
         # The runner fills in the type of a top-level data_preprocessor.
         super().__init__({
@@ -103,6 +107,8 @@ class PSMT(BaseSegmentor):
             **(data_preprocessor or {}),
             'type': 'SemiSegDataPreProcessor'
         }, init_cfg)
+        _require('pretrained and train_cfg', (pretrained, train_cfg),
+                 'given to model.segmentor', not (pretrained or train_cfg))
         _require('warmup_iters', warmup_iters, 'at least 0', warmup_iters >= 0)
         if teachers_init == 'independent' and warmup_iters == 0:
             raise ValueError(
