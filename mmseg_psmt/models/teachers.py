@@ -83,8 +83,7 @@ class Teachers(nn.ModuleList):
         return losses
 
     def average_gradients(self) -> None:
-        """Average gradients over the ranks, which DDP does not do for them.
-        """
+        """Average gradients over the ranks: DDP leaves the teachers out."""
         self._handles = [
             param.register_post_accumulate_grad_hook(
                 lambda p: all_reduce(p.grad, 'mean'))
