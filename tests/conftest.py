@@ -1,5 +1,14 @@
+import sys
+from pathlib import Path
+
 import pytest
-from mmengine.logging import MMLogger
+
+sys.path.insert(0, str(Path(__file__).parent / 'stubs'))
+import op_stubs  # noqa: E402
+
+op_stubs.install()
+
+from mmengine.logging import MMLogger  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -370,29 +370,22 @@ def test_silly_options_are_refused(name, value):
         build(**{name: value})
 
 
-def test_a_head_without_a_known_site_is_refused_by_name():
-    segmentor = copy.deepcopy(SEGMENTOR)
-    segmentor.decode_head = dict(
-        type='FPNHead',
-        in_channels=[8, 16],
-        in_index=[0, 1],
-        feature_strides=[4, 8],
-        channels=8,
-        num_classes=7)
-    with pytest.raises(ValueError, match='FPNHead.*perturb_at'):
-        build(segmentor=segmentor)
-    model = build(segmentor=segmentor, perturb_at='conv_seg')
-    assert torch.isfinite(total(model, batch(model)))
+@pytest.mark.parametrize('site', ['sep_bottleneck', 'conv_seg', 'inputs'])
+def test_perturb_at_is_the_users_choice(site):
+    model = build(perturb_at=site)
+    assert model.tap.site == site
+    data = batch(model)
+    total(model, data).backward()
+    clean = build(tvat=None)
+    assert model.loss(**data)['unsup.loss'] != clean.loss(
+        **data)['unsup.loss']
 
 
-def test_a_cascade_is_refused():
-    segmentor = copy.deepcopy(SEGMENTOR)
-    segmentor.update(
-        type='CascadeEncoderDecoder',
-        num_stages=2,
-        decode_head=[segmentor.decode_head] * 2)
-    with pytest.raises(ValueError, match='CascadeEncoderDecoder'):
-        build(segmentor=segmentor)
+@pytest.mark.parametrize('site', ['c1_bottleneck', 'bottleneck'])
+def test_a_wrong_perturb_at_is_refused_in_the_first_iteration(site):
+    model = build(perturb_at=site)
+    with pytest.raises(ValueError, match=f'{site}.*DepthwiseSeparableASPP'):
+        model.loss(**batch(model))
 
 
 def test_the_type_of_a_stock_preprocessor_is_replaced():

@@ -457,10 +457,10 @@ def test_algorithms_know_neither_the_package_nor_mmseg(stem):
     assert set(foreign) <= {'mmseg.registry'}
 
 
-def test_only_the_tap_names_decode_heads():
+def test_only_one_file_names_decode_heads():
     heads = re.compile(rf'\b({"|".join(decode_heads.__all__)})\b')
     naming = [s for s, path in FILES.items() if heads.search(path.read_text())]
-    assert naming == ['head_tap']
+    assert naming == ['heads']
 
 
 def test_only_the_model_composes():

@@ -56,7 +56,7 @@ class PseudoLabelVisHook(Hook):
         samples = batch['data_samples']['weak'][:self.num_images]
         model.eval()
         confidence, label = model.pseudo_logits(images).softmax(1).max(1)
-        student = model.upsample(model.segmentor(images), images).argmax(1)
+        student = model.logits(model.segmentor, images).argmax(1)
         model.train()
         palette = np.array(
             runner.visualizer.dataset_meta['palette'], dtype=np.uint8)

@@ -1,62 +1,23 @@
-"""Where T-VAT enters a decode head: the only file that knows mmseg's heads."""
+"""Where T-VAT enters a decode head."""
+import copy
 from contextlib import contextmanager
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
-# The submodule that takes the last shared feature of the head. For each,
-# ``head(x) == head.cls_seg(site(f))`` where ``f`` is what enters the site.
-SITES = {
-    'DepthwiseSeparableASPPHead': 'sep_bottleneck',
-    'ASPPHead': 'bottleneck',
-    'PSPHead': 'bottleneck',
-    'UPerHead': 'fpn_bottleneck',
-    'SegformerHead': 'fusion_conv',
-    'FCNHead': 'convs',
-    'LightHamHead': 'align',
-    'ISAHead': 'out_conv',
-    'LRASPPHead': 'conv_ups.conv_up0',
-}
+from .heads import INPUTS, find_site, prediction_of
 
-
-def find_site(head: nn.Module, perturb_at: Optional[str] = None) -> str:
-    """Name of the submodule in front of which a head is perturbed.
-
-    Args:
-        head (nn.Module): A decode head of mmseg.
-        perturb_at (str, optional): Name of a submodule of ``head``; overrides
-            the known one. ``'conv_seg'`` works on every head that ends in
-            ``cls_seg``.
-
-    Returns:
-        str: Dotted name.
-
-    Raises:
-        ValueError: If the head is unknown and ``perturb_at`` is not given, or
-            names no submodule.
-    """
-    kind = type(head).__name__
-    if perturb_at is None and kind == 'FCNHead' and head.concat_input:
-        perturb_at = 'conv_cat'
-    site = perturb_at or SITES.get(kind)
-    if site is None:
-        raise ValueError(
-            f'T-VAT knows no site in {kind}. Name the submodule that takes '
-            "its last feature with model.perturb_at (perturb_at='conv_seg' "
-            'works on every head that ends in cls_seg), or switch T-VAT off '
-            f'with model.tvat=None. Known heads: {", ".join(SITES)}')
-    if site not in dict(head.named_modules()):
-        children = [name for name, _ in head.named_children()]
-        raise ValueError(f'perturb_at={site!r} is no submodule of {kind}; its '
-                         f'children are {children}')
-    return site
+Perturb = Callable[[Tensor], Tensor]
 
 
 class HeadTap:
     """Perturbs the feature that enters one submodule of a head, the *site*.
 
-    The hook is registered once and switched by an attribute.
+    The site 'inputs' is all that enters the head, as one feature (N, D), and
+    decoding it runs the whole head again. Whatever the site, the hook is
+    there once and switched by an attribute.
 
     Args:
         head (nn.Module): The student's decode head.
@@ -65,8 +26,14 @@ class HeadTap:
 
     def __init__(self, head: nn.Module, perturb_at: Optional[str] = None):
         self.site = find_site(head, perturb_at)
-        self._perturb: Optional[Callable[[Tensor], Tensor]] = None
-        head.get_submodule(self.site).register_forward_pre_hook(self._hook)
+        self._perturb: Optional[Perturb] = None
+        self._levels: List[Tensor] = []
+        if self.site == INPUTS:
+            # Heads call their forward by name, which no hook would notice.
+            self._forward = head.forward
+            head.forward = self._run
+        else:
+            head.get_submodule(self.site).register_forward_pre_hook(self._hook)
 
     def _hook(self, module: nn.Module,
               args: Tuple[Tensor]) -> Optional[Tuple[Tensor]]:
@@ -75,14 +42,31 @@ class HeadTap:
         feat, = args
         return (feat + self._perturb(feat).to(feat.dtype), )
 
+    def _run(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._perturb is not None:
+            self._levels = inputs
+            if not all(map(torch.is_tensor, inputs)):
+                raise TypeError(
+                    'T-VAT cannot perturb the inputs of a head that are not '
+                    'tensors alone: name a submodule with model.perturb_at, '
+                    "such as 'conv_seg', or set model.tvat=None")
+            feat = torch.cat([x.flatten(1) for x in self._levels], dim=1)
+            inputs = self._unpack(feat + self._perturb(feat).to(feat.dtype))
+        return self._forward(inputs, *args, **kwargs)
+
+    def _unpack(self, feat: Tensor) -> List[Tensor]:
+        sizes = [x[0].numel() for x in self._levels]
+        return [
+            part.reshape(level.shape)
+            for part, level in zip(feat.split(sizes, dim=1), self._levels)
+        ]
+
     @contextmanager
-    def perturbed(
-            self, perturb: Optional[Callable[[Tensor],
-                                             Tensor]]) -> Iterator[None]:
+    def perturbed(self, perturb: Optional[Perturb]) -> Iterator[None]:
         """Within this context ``f`` becomes ``f + perturb(f)`` at the site.
 
         Args:
-            perturb (Callable, optional): Maps a feature (N, C, H, W) to a
+            perturb (Callable, optional): Maps a feature (N, ...) to a
                 perturbation of the same shape. None leaves ``f`` alone.
         """
         self._perturb = perturb
@@ -91,12 +75,49 @@ class HeadTap:
         finally:
             self._perturb = None
 
+    @torch.no_grad()
+    def verify(self, head: nn.Module, inputs: Sequence[Tensor]) -> None:
+        """Check that decoding what enters the site is what the head predicts.
+
+        Args:
+            head (nn.Module): A head built like the tapped one, in eval mode.
+            inputs (Sequence[Tensor]): What enters it.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        seen: List[Tensor] = []
+        handle = head.get_submodule(self.site).register_forward_pre_hook(
+            lambda module, args: seen.append(copy.deepcopy(args[0])))
+        try:
+            expected = prediction_of(head, head.forward(inputs))
+        finally:
+            handle.remove()
+        try:
+            feat, = seen
+            decoded = self.decode(head, feat)
+            same = torch.allclose(
+                decoded, expected, rtol=1e-3, atol=1e-3 * expected.abs().max())
+        except Exception:  # whatever the wrong submodule makes of it
+            same = False
+        if not same:
+            raise ValueError(
+                f'perturb_at={self.site!r} does not suit '
+                f'{type(head).__name__}: the submodule must take the one '
+                'feature that all of the prediction is made from, and be '
+                "followed by cls_seg alone. 'conv_seg' suits every head that "
+                "ends in cls_seg, and 'inputs' runs the whole head again")
+
     def decode(self, head: nn.Module, feat: Tensor) -> Tensor:
         """Logits (N, K, h, w) of ``head`` from the feature at the site.
 
         Args:
             head (nn.Module): A head built like the tapped one.
-            feat (Tensor): What enters the site, shape (N, C, H, W).
+            feat (Tensor): What enters the site, (N, C, h, w) or (N, D). It
+                is not modified.
         """
-        feat = head.get_submodule(self.site)(feat)
+        if self.site == INPUTS:
+            return prediction_of(head, head(self._unpack(feat)))
+        site = head.get_submodule(self.site)
+        feat = site(feat.clone() if getattr(site, 'inplace', False) else feat)
         return feat if self.site == 'conv_seg' else head.cls_seg(feat)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .ema import ema_update_
 from .head_tap import HeadTap
+from .heads import INPUTS, logits_of, refuse, tapped_head
 from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
 from .ramp import ramp
@@ -124,11 +125,8 @@ class PSMT(BaseSegmentor):
         _require('unsup_weight', unsup_weight, 'at least 0', unsup_weight >= 0)
         ramp(0, ramp_iters, ramp_kind)
 
+        refuse(segmentor)
         self.segmentor = MODELS.build(copy.deepcopy(segmentor))
-        if isinstance(self.segmentor.decode_head, nn.ModuleList):
-            raise ValueError(
-                f'{type(self.segmentor).__name__} has several decode heads '
-                'in a row; PSMT takes an EncoderDecoder with one')
         self.out_channels = self.segmentor.out_channels
         if self.out_channels == 1:
             raise ValueError(
@@ -147,8 +145,9 @@ class PSMT(BaseSegmentor):
         self.assist_topk = assist_topk
         self.perturb = perturb
         self.tvat = MODELS.build(tvat) if tvat else None
+        self.unverified = bool(tvat) and perturb_at not in (None, INPUTS)
         if self.tvat is not None:
-            self.tap = HeadTap(self.segmentor.decode_head, perturb_at)
+            self.tap = HeadTap(tapped_head(self.segmentor), perturb_at)
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
         self.consistency = MODELS.build(consistency)
         self.unsup_weight = unsup_weight
@@ -203,17 +202,28 @@ class PSMT(BaseSegmentor):
 
     def decode(self, feat: Tensor) -> Tensor:
         """The teachers' mean logits from a feature at the site of the tap."""
-        return ensemble(*(self.tap.decode(teacher.decode_head, feat)
+        return ensemble(*(self.tap.decode(tapped_head(teacher), feat)
                           for teacher in self.teachers))
+
+    def verify_site(self, images: Tensor) -> None:
+        """See :meth:`HeadTap.verify`; a cascade is not verified."""
+        teacher = self.teachers[0]
+        if not isinstance(teacher.decode_head, nn.ModuleList):
+            self.tap.verify(teacher.decode_head, teacher.extract_feat(images))
+        self.unverified = False
 
     @torch.no_grad()
     def pseudo_logits(self, images: Tensor) -> Tensor:
         """The teachers' logits (N, K, H, W) for images (N, 3, H, W)."""
-        core = self.teachers[self.active](images)
+        core = logits_of(self.teachers[self.active], images)
         assist = (
-            self.teachers[1 - self.active](images)
+            logits_of(self.teachers[1 - self.active], images)
             if len(self.teachers) == 2 else None)
         return self.upsample(ensemble(core, assist, self.assist_topk), images)
+
+    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Logits (N, K, H, W) of one segmentor for images (N, 3, H, W)."""
+        return self.upsample(logits_of(net, images), images)
 
     def upsample(self, logits: Tensor, images: Tensor) -> Tensor:
         """Logits (N, K, h, w) at the size of the images (N, 3, H, W)."""
@@ -249,6 +259,8 @@ class PSMT(BaseSegmentor):
                     **add_prefix(self.segmentor.loss(*labeled), 'sup'),
                     **self.teachers.warmup_loss(inputs, data_samples)
                 }
+            if self.unverified:
+                self.verify_site(inputs['weak'])
             targets = self.pseudo_logits(inputs['weak'])
             stats = self._stats(targets, inputs, data_samples)
             images, valid = inputs['strong'], inputs['valid']
@@ -258,7 +270,7 @@ class PSMT(BaseSegmentor):
             with self.perturbed('labeled'):
                 sup = self.segmentor.loss(*labeled)
             with self.perturbed('unlabeled'):
-                logits = self.upsample(self.segmentor(images), images)
+                logits = self.logits(self.segmentor, images)
             unsup = self.consistency(logits, targets, valid)
 
         weight = self.unsup_weight * ramp(
@@ -277,7 +289,7 @@ class PSMT(BaseSegmentor):
             if all('gt_sem_seg' in sample for sample in samples) else None)
         return confidence_stats(targets, self.consistency.threshold,
                                 inputs['valid'], truth,
-                                self.segmentor.decode_head.ignore_index)
+                                tapped_head(self.segmentor).ignore_index)
 
     def predict(self,
                 inputs: Tensor,
@@ -301,7 +313,7 @@ class PSMT(BaseSegmentor):
                  inputs: Tensor,
                  data_samples: OptSampleList = None) -> Tensor:
         return mean_logits(self.nets[self.predict_with[0]],
-                           lambda net: net(inputs))
+                           lambda net: logits_of(net, inputs))
 
 
 def _require(name: str, value, rule: str, fine: bool) -> None:

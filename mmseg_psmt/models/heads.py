@@ -1,0 +1,136 @@
+"""What PS-MT knows of mmseg's decode heads; no other file names one."""
+from typing import Sequence, Union
+
+import torch
+import torch.nn as nn
+from mmseg.utils import ConfigType
+from torch import Tensor
+
+# The submodule that takes the last shared feature of a head: ``head(x)`` is
+# ``head.cls_seg(site(f))``, where ``f`` is what enters the site. Of several
+# the first that the head has.
+SITES = {
+    'ANNHead': ('context', ),
+    'APCHead': ('bottleneck', ),
+    'ASPPHead': ('bottleneck', ),
+    'CCHead': ('conv_cat', 'convs.1'),
+    'DAHead': ('conv_seg', ),
+    'DDRHead': ('head', ),
+    'DMHead': ('bottleneck', ),
+    'DNLHead': ('conv_cat', 'convs.1'),
+    'DPTHead': ('project', ),
+    'DepthwiseSeparableASPPHead': ('sep_bottleneck', ),
+    'DepthwiseSeparableFCNHead': ('conv_cat', 'convs'),
+    'EMAHead': ('conv_cat', 'bottleneck'),
+    'EncHead': ('conv_seg', ),
+    'FCNHead': ('conv_cat', 'convs'),
+    'FPNHead': ('conv_seg', ),
+    'GCHead': ('conv_cat', 'convs.1'),
+    'ISAHead': ('out_conv', ),
+    'LRASPPHead': ('conv_ups.conv_up0', ),
+    'LightHamHead': ('align', ),
+    'NLHead': ('conv_cat', 'convs.1'),
+    'OCRHead': ('object_context_block.bottleneck', ),
+    'PIDHead': ('i_head.act', ),
+    'PSAHead': ('bottleneck', ),
+    'PSPHead': ('bottleneck', ),
+    'SETRMLAHead': ('conv_seg', ),
+    'SETRUPHead': ('up_convs.-1', ),
+    'STDCHead': ('conv_cat', 'convs'),
+    'SegformerHead': ('fusion_conv', ),
+    'UPerHead': ('fpn_bottleneck', ),
+}
+
+# In place of a submodule: all that enters the head, which is run again.
+INPUTS = 'inputs'
+
+REFUSED = {
+    'MaskFormerHead': 'it predicts masks with one class each, not pixels',
+    'Mask2FormerHead': 'it predicts masks with one class each, not pixels',
+    'SideAdapterCLIPHead': 'it predicts masks matched with texts, not pixels',
+    'VPDDepthHead': 'it predicts depth, not classes',
+}
+
+# The prediction, of heads whose forward gives several logits.
+_PREDICTION = {
+    'DAHead': 0,
+    'DDRHead': 0,
+    'EncHead': 0,
+    'IterativeDecodeHead': -1,
+    'PIDHead': 1,
+}
+
+
+def refuse(segmentor: ConfigType) -> None:
+    """Raise ValueError if a decode head of a config has no pixel logits."""
+    heads = segmentor['decode_head']
+    for head in heads if isinstance(heads, (list, tuple)) else [heads]:
+        kind = head['type']
+        kind = kind if isinstance(kind, str) else kind.__name__
+        reason = REFUSED.get(kind.split('.')[-1])
+        if reason:
+            raise ValueError(
+                f'PSMT cannot train {kind}: {reason}. Every other decode '
+                'head of mmseg works, such as UPerHead or SegformerHead on '
+                'the same backbone')
+
+
+def find_site(head: nn.Module, perturb_at: Union[str, None] = None) -> str:
+    """Name of the submodule in front of which a head is perturbed.
+
+    Args:
+        head (nn.Module): A decode head of mmseg.
+        perturb_at (str, optional): Name of a submodule of ``head`` that is
+            followed by ``cls_seg`` alone, or 'inputs'; overrides the known
+            one.
+
+    Returns:
+        str: Dotted name; 'inputs' for a head that is not known.
+
+    Raises:
+        ValueError: If ``perturb_at`` names no submodule.
+    """
+    names = dict(head.named_modules())
+    if perturb_at is not None:
+        if perturb_at != INPUTS and perturb_at not in names:
+            children = [name for name, _ in head.named_children()]
+            raise ValueError(
+                f'perturb_at={perturb_at!r} is no submodule of '
+                f'{type(head).__name__}; its children are {children}, and '
+                f'{INPUTS!r} stands for all that enters it')
+        return perturb_at
+    for site in SITES.get(type(head).__name__, ()):
+        parent, _, last = site.rpartition('.')
+        if last == '-1':
+            site = f'{parent}.{len(names[parent]) - 1}'
+        if site in names:
+            return site
+    return INPUTS
+
+
+def tapped_head(segmentor: nn.Module) -> nn.Module:
+    """The decode head whose feature is perturbed.
+
+    In a cascade the last one, but for PointRend the one that it refines: its
+    own features belong to single points.
+    """
+    heads = segmentor.decode_head
+    if not isinstance(heads, nn.ModuleList):
+        return heads
+    refines = type(heads[-1]).__name__ == 'PointHead'
+    return heads[-2] if refines else heads[-1]
+
+
+def prediction_of(head: nn.Module, out: Union[Tensor,
+                                              Sequence[Tensor]]) -> Tensor:
+    """Logits (N, K, h, w) that a head predicts with, of what it returns."""
+    return out if torch.is_tensor(out) else out[_PREDICTION[
+        type(head).__name__]]
+
+
+def logits_of(segmentor: nn.Module, images: Tensor) -> Tensor:
+    """Logits (N, K, h, w) of images (N, 3, H, W), whatever the mode."""
+    if isinstance(segmentor.decode_head, nn.ModuleList):
+        metas = [dict(img_shape=images.shape[2:]) for _ in images]
+        return segmentor.encode_decode(images, metas)
+    return prediction_of(segmentor.decode_head, segmentor(images))
