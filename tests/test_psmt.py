@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine import Config
+from mmengine.runner import load_checkpoint
 from mmengine.structures import PixelData
 from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
@@ -235,6 +236,34 @@ def test_teachers_take_turns():
         assert torch.equal(value, idle[name])
 
 
+def test_teachers_take_turns_by_pass():
+    model = build(warmup_iters=2)
+    model.iters_per_pass = 2
+    turns = []
+    for model.iter in range(2, 8):
+        turns.append(model.active)
+    assert turns == [0, 0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize('num_teachers', [1, 2])
+def test_a_plain_checkpoint_goes_to_student_and_teachers(
+        num_teachers, tmp_path):
+    plain = MODELS.build(SEGMENTOR)
+    torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
+    model = build(
+        num_teachers=num_teachers,
+        teachers_init='independent',
+        warmup_iters=1)
+    load_checkpoint(model, str(tmp_path / 'plain.pth'), strict=True)
+    for net in (model.segmentor, *model.teachers):
+        for name, value in net.state_dict().items():
+            assert torch.equal(value, plain.state_dict()[name]), name
+    whole = {name: value + 1 for name, value in model.state_dict().items()}
+    model.load_state_dict(whole)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+
+
 def test_initial_teachers():
     def weights(net):
         return net.decode_head.conv_seg.weight
@@ -261,7 +290,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         optim_wrapper=SimpleNamespace(optimizer=optimizer))
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
     hook.before_train(runner)
-    assert model.alternate_every == 4
+    assert model.iters_per_pass == 4
     for runner.iter in range(4):
         hook.before_train_iter(runner, runner.iter)
         before = copy.deepcopy(model.teachers.state_dict())
@@ -278,9 +307,10 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
                                     before[f'{i}.{name}'])
             assert moved == warm
             assert teacher.training == warm
+        hook.after_train_iter(runner, runner.iter)
         assert any(p in optimizer.state
                    for p in model.teachers.parameters()) == warm
-        hook.after_train_iter(runner, runner.iter)
+        assert all(p in optimizer.state for p in model.segmentor.parameters())
     assert all(p.grad is None for p in model.teachers.parameters())
     assert '4 iterations' in messages[0]
 
@@ -404,7 +434,7 @@ def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():
         assert net.decode_head.training
         assert not net.backbone.layer1.training
         assert not any(p.requires_grad for p in net.backbone.stem.parameters())
-    model.teachers.freeze()
+    model.iter = 1
     assert not any(m.training for m in model.teachers.modules())
 
 
@@ -412,7 +442,7 @@ def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():
 def test_batch_norm_of_the_teachers_after_the_warmup(init):
     model = build(
         teacher_norm='batch', teachers_init=init, warmup_iters=1).train()
-    model.teachers.freeze()
+    model.iter = 1
     norm = model.teachers[0].decode_head.image_pool[1].bn
     assert norm.training and not norm.track_running_stats
 
@@ -425,7 +455,10 @@ def test_a_sigmoid_head_is_refused():
 
 
 def test_a_missing_hook_is_named():
-    model = build()
-    model.iter = None
+    model = MODELS.build(
+        dict(
+            type='PSMT',
+            segmentor=SEGMENTOR,
+            data_preprocessor=dict(size=(SIZE, SIZE))))
     with pytest.raises(RuntimeError, match='TeacherEMAHook'):
         model.loss(**batch(model))

@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def unwrap(runner: Runner):
@@ -17,42 +18,29 @@ def unwrap(runner: Runner):
 
 @HOOKS.register_module()
 class TeacherEMAHook(Hook):
-    """Clock and EMA of :class:`PSMT`.
+    """Clock and EMA of :class:`PSMT`, or of any model with teachers.
 
-    Before each iteration it sets ``model.iter``; after it, it calls
-    ``model.update_teacher()``. It begins and ends the supervised warm-up of
-    the teachers and then frees their optimizer state. BN statistics are
-    averaged over the ranks, so that all of them have the same teachers with
-    plain BN, too.
+    Before the training it sets ``model.iters_per_pass``, before each
+    iteration ``model.iter``; after it, it calls ``model.update_teacher()``.
+    BN statistics that move are averaged over the ranks first, so that all of
+    them have the same teachers with plain BN, too. The optimizer's state of
+    parameters that were frozen meanwhile is freed.
     """
 
     def before_train(self, runner: Runner) -> None:
-        model = unwrap(runner)
         loader = runner.train_dataloader
         batch = loader.batch_size * get_world_size()
-        iters_per_pass = math.ceil(len(loader.dataset) / batch)
-        if model.alternate_every is None:
-            model.alternate_every = iters_per_pass
+        iters = math.ceil(len(loader.dataset) / batch)
+        unwrap(runner).iters_per_pass = iters
         runner.logger.info(
             f'One pass over {len(loader.dataset)} unlabelled images takes '
-            f'{iters_per_pass} iterations at a total batch of {batch}; the '
-            f'active teacher changes every {model.alternate_every}')
-        if runner.iter < model.warmup_iters:
-            model.teachers.average_gradients()
-        else:
-            model.teachers.freeze()
+            f'{iters} iterations at a total batch of {batch}')
 
     def before_train_iter(self,
                           runner: Runner,
                           batch_idx: int,
                           data_batch: Optional[dict] = None) -> None:
-        model = unwrap(runner)
-        model.iter = runner.iter
-        if runner.iter == model.warmup_iters > 0:
-            model.teachers.freeze()
-            state = runner.optim_wrapper.optimizer.state
-            for param in model.teachers.parameters():
-                state.pop(param, None)
+        unwrap(runner).iter = runner.iter
 
     def after_train_iter(self,
                          runner: Runner,
@@ -60,10 +48,13 @@ class TeacherEMAHook(Hook):
                          data_batch: Optional[dict] = None,
                          outputs: Optional[dict] = None) -> None:
         model = unwrap(runner)
-        warming_up = runner.iter < model.warmup_iters
-        nets = [model.segmentor, *(model.teachers if warming_up else ())]
         all_reduce_params([
-            buffer for net in nets for buffer in net.buffers()
-            if buffer.is_floating_point()
+            statistic for module in model.modules()
+            if isinstance(module, _BatchNorm) and module.training
+            and module.track_running_stats
+            for statistic in (module.running_mean, module.running_var)
         ], op='mean')
         model.update_teacher()
+        state = runner.optim_wrapper.optimizer.state
+        for param in [p for p in state if not p.requires_grad]:
+            del state[param]

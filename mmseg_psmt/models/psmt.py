@@ -1,7 +1,7 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
@@ -54,7 +54,8 @@ class PSMT(BaseSegmentor):
             False copies those of the student. Defaults to True.
         alternate_every (int, optional): Iterations until the other teacher
             becomes the active one, which learns from the student. Defaults
-            to one pass over the unlabelled images.
+            to one pass over the unlabelled images, ``iters_per_pass``, which
+            the hook sets.
         teacher_norm (str): The teachers' BN uses 'running' statistics or
             those of the 'batch'; neither moves them. Defaults to 'running'.
         assist_topk (int, optional): Classes per pixel for which the inactive
@@ -157,8 +158,20 @@ class PSMT(BaseSegmentor):
                              else list(predict_with))
         _require('predict_with', predict_with, f'some of {list(self.nets)}',
                  self.predict_with and {*self.predict_with} <= {*self.nets})
-        self.iter: Optional[int] = None
+        self.iters_per_pass: Optional[int] = None
+        self._iter: Optional[int] = None
         self.train()
+
+    @property
+    def iter(self) -> Optional[int]:
+        """int: The iteration; the end of the warm-up freezes the teachers."""
+        return self._iter
+
+    @iter.setter
+    def iter(self, value: int) -> None:
+        self._iter = value
+        if value >= self.warmup_iters and self.teachers.warming_up:
+            self.teachers.freeze()
 
     @property
     def nets(self) -> dict:
@@ -173,13 +186,31 @@ class PSMT(BaseSegmentor):
         super().init_weights()
         self.teachers.init_from(self.segmentor)
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str,
+                              *args: Any) -> None:
+        """Give the weights of a plain segmentor to every net."""
+        parts = dict(self.segmentor.named_children())
+        keys = [key.removeprefix(prefix).split('.')[0] for key in state_dict]
+        if not {*keys} & {'segmentor', 'teachers'}:
+            nets = ['segmentor'] + [
+                f'teachers.{i}' for i in range(len(self.teachers))
+            ]
+            for key, part in zip(list(state_dict), keys):
+                if part in parts:
+                    value = state_dict.pop(key)
+                    for net in nets:
+                        name = f'{prefix}{net}.{key.removeprefix(prefix)}'
+                        state_dict[name] = value
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @property
     def active(self) -> int:
         """int: Index of the teacher that learns from the student now."""
-        if self.alternate_every is None:
+        every = self.alternate_every or self.iters_per_pass
+        if every is None:
             return 0
-        passes = max(self.iter - self.warmup_iters, 0) // self.alternate_every
-        return passes % len(self.teachers)
+        turn = max(self.iter - self.warmup_iters, 0) // every
+        return turn % len(self.teachers)
 
     def update_teacher(self) -> None:
         """One EMA step of the active teacher towards the student.

@@ -38,8 +38,12 @@ class Teachers(nn.ModuleList):
         self.independent = init == 'independent'
         self.warming_up = self.independent
         self.norm = norm
-        self._handles: list = []
-        if not self.independent:
+        if self.independent:
+            for param in self.parameters():
+                if param.requires_grad:  # DDP leaves the teachers out
+                    param.register_post_accumulate_grad_hook(
+                        lambda p: all_reduce(p.grad, 'mean'))
+        else:
             self.requires_grad_(False)
 
     def init_from(self, student: nn.Module) -> None:
@@ -82,22 +86,10 @@ class Teachers(nn.ModuleList):
             losses.update(add_prefix(loss, f'warm{i}'))
         return losses
 
-    def average_gradients(self) -> None:
-        """Average gradients over the ranks: DDP leaves the teachers out."""
-        self._handles = [
-            param.register_post_accumulate_grad_hook(
-                lambda p: all_reduce(p.grad, 'mean'))
-            for param in self.parameters() if param.requires_grad
-        ]
-
     def freeze(self) -> None:
         """End the warm-up: from now on only the EMA moves them."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
         self.requires_grad_(False)
         for param in self.parameters():
             param.grad = None
-        if self.warming_up:
-            self.warming_up = False
-            self.train(self.training)
+        self.warming_up = False
+        self.train(self.training)
