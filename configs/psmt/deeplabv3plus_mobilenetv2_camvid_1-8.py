@@ -1,14 +1,16 @@
 _base_ = [
     '../_base_/models/deeplabv3plus_mobilenetv2.py',
     '../_base_/datasets/camvid11.py', '../_base_/schedules/camvid11.py',
-    '../_base_/psmt_runtime.py'
+    '../_base_/default_runtime.py'
 ]
 model = dict(
     _delete_=True,
-    type='PSMT',
+    **_base_.psmt.model,
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
     warmup_iters=115,  # 10 passes over 46 labelled images at 4
     unsup_weight=1.5,
-    ramp_iters=972,  # 12 passes over 321 unlabelled images at 4
-    predict_with=['teachers', 'student'])
+    ramp_iters=972)  # 12 passes over 321 unlabelled images at 4
+custom_hooks = _base_.psmt.hooks
+val_evaluator = _base_.psmt.evaluator
+test_evaluator = val_evaluator

@@ -1,5 +1,9 @@
 from .data_check_hook import DataCheckHook
+from .layer_decay import PSMTLayerDecayOptimizerConstructor
 from .pseudo_label_vis_hook import PseudoLabelVisHook
 from .teacher_ema_hook import TeacherEMAHook
 
-__all__ = ['DataCheckHook', 'PseudoLabelVisHook', 'TeacherEMAHook']
+__all__ = [
+    'DataCheckHook', 'PSMTLayerDecayOptimizerConstructor',
+    'PseudoLabelVisHook', 'TeacherEMAHook'
+]

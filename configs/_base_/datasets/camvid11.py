@@ -1,5 +1,5 @@
 # CamVid, 11 classes, 480 x 360, in VOC layout.
-_base_ = './views.py'
+_base_ = ['../psmt.py', './test_pipelines.py']
 crop_size = (257, 257)
 geometry = [
     dict(type='LoadImageFromFile'),
@@ -33,25 +33,13 @@ train_dataloader = dict(
         labeled=dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
-            pipeline=[
-                *geometry,
-                dict(
-                    type='MultiView',
-                    labeled=_base_.strong,
-                    labeled_weak=_base_.weak)
-            ]),
+            pipeline=[*geometry, _base_.psmt.labeled_views]),
         # The masks of unlabelled images are read for the log only; without
         # LoadAnnotations none are needed.
         unlabeled=dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/unlabeled.txt',
-            pipeline=[
-                *geometry,
-                dict(
-                    type='MultiView',
-                    weak=_base_.weak,
-                    strong=_base_.strong)
-            ])))
+            pipeline=[*geometry, _base_.psmt.unlabeled_views])))
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,

@@ -5,5 +5,5 @@ train_dataloader = dict(
     dataset={
         '_delete_': True,
         **_base_.train_dataloader.dataset.labeled, 'pipeline':
-        [*_base_.geometry, *_base_.strong]
+        [*_base_.geometry, *_base_.psmt.labeled_views.labeled]
     })

@@ -1,11 +1,4 @@
-# Views and tests that all data sets share.
-strong = [
-    dict(type='ColorJitter'),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
-    dict(type='RandomGaussianBlur'),
-    dict(type='PackSegInputs'),
-]
-weak = [dict(type='PackSegInputs')]
+# Shared by all data sets.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),

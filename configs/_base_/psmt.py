@@ -1,0 +1,24 @@
+# What PS-MT adds to a config of mmseg, under one name of its own:
+# _base_ = ['my_config.py', '.../configs/_base_/psmt.py'], see
+# docs/custom_data.md.
+weak = [dict(type='PackSegInputs')]
+strong = [
+    dict(type='ColorJitter'),
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
+    dict(type='RandomGaussianBlur'),
+    dict(type='PackSegInputs'),
+]
+psmt = dict(
+    imports=dict(imports=['mmseg_psmt'], allow_failed_imports=False),
+    model=dict(type='PSMT', predict_with=['teachers', 'student']),
+    hooks=[
+        dict(type='TeacherEMAHook'),
+        dict(type='DataCheckHook'),
+        dict(type='PseudoLabelVisHook'),
+    ],
+    evaluator=dict(type='TeacherStudentIoUMetric'),
+    sampler=dict(type='PairSampler'),
+    labeled_views=dict(
+        type='MultiView', labeled=strong, labeled_weak=weak),
+    unlabeled_views=dict(type='MultiView', weak=weak, strong=strong))
+del weak, strong  # a config may have such names

@@ -1,0 +1,154 @@
+"""Export a net of a PS-MT checkpoint as a plain model of mmseg."""
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Dict, List
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmseg.utils import register_all_modules
+from torch import Tensor
+
+import mmseg_psmt  # noqa: F401
+
+NETS = {
+    'student': ['segmentor.'],
+    'teacher1': ['teachers.0.'],
+    'teacher2': ['teachers.1.'],
+    'teachers': ['teachers.0.', 'teachers.1.'],
+}
+# What testing, inference and test-time augmentation need.
+KEPT = ('default_scope', 'env_cfg', 'log_level', 'log_processor',
+        'default_hooks', 'vis_backends', 'visualizer', 'test_pipeline',
+        'tta_pipeline', 'tta_model', 'val_dataloader', 'val_cfg',
+        'test_dataloader', 'test_cfg', 'randomness')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write one net of a PS-MT checkpoint as a plain '
+        'EncoderDecoder, without optimizer state, and beside it the config '
+        'that goes with it. Both need mmseg alone.')
+    parser.add_argument('checkpoint', type=Path, help='from tools/train.py')
+    parser.add_argument(
+        'out', type=Path, help='a new .pth file; its config ends in .py')
+    parser.add_argument(
+        '--which',
+        choices=NETS,
+        default='teachers',
+        help="'teachers' averages the weights of both: one network, where "
+        'PS-MT predicts with the mean logits of two. Both are then tested, '
+        'and the difference is printed. Default: teachers')
+    parser.add_argument(
+        '--no-test',
+        action='store_true',
+        help="do not test what the average of 'teachers' costs")
+    args = parser.parse_args()
+    if args.out.suffix != '.pth':
+        parser.error(f'OUT must end in .pth, got {args.out}')
+    for path in (args.out, args.out.with_suffix('.py')):
+        if path.exists():
+            parser.error(f'{path} exists: remove it or choose another OUT')
+    if not args.checkpoint.is_file():
+        parser.error(f'{args.checkpoint} does not exist')
+    return args
+
+
+def plain_weights(state_dict: Dict[str, Tensor],
+                  prefixes: List[str]) -> Dict[str, Tensor]:
+    """Weights without prefix, the mean of several nets where there are."""
+    nets = [{
+        name.removeprefix(prefix): value
+        for name, value in state_dict.items() if name.startswith(prefix)
+    } for prefix in prefixes]
+    nets = [net for net in nets if net]
+    if not nets:
+        raise SystemExit(f'The checkpoint has no weights {prefixes[0]}*: it '
+                         'has fewer teachers')
+    return {
+        name: torch.stack([net[name] for net in nets]).mean(dim=0)
+        if value.is_floating_point() and len(nets) > 1 else value
+        for name, value in nets[0].items()
+    }
+
+
+def plain_config(cfg: Config) -> Config:
+    """Config of the segmentor alone, to test it and to predict with it."""
+    model = cfg.model.segmentor
+    model.data_preprocessor = {
+        **model.get('data_preprocessor', {}),
+        **cfg.model.get('data_preprocessor', {}), 'type': 'SegDataPreProcessor'
+    }
+    plain = {key: cfg[key] for key in KEPT if key in cfg}
+    for key in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg[key] if isinstance(cfg[key], list) else [cfg[key]]
+        plain[key] = [
+            {**metric, 'type': 'IoUMetric'}
+            if metric.type == 'TeacherStudentIoUMetric' else metric
+            for metric in metrics
+        ]
+    imports = cfg.get('custom_imports', {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else imports
+    others = [name for name in imports if name != 'mmseg_psmt']
+    if others:
+        plain['custom_imports'] = {**cfg.custom_imports, 'imports': others}
+    return Config(dict(model=model, **plain))
+
+
+def test(cfg: Config, checkpoint: Path, work_dir: str) -> float:
+    """mIoU of a checkpoint on the test set of a config."""
+    cfg = cfg.copy()
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper',
+                'param_scheduler', 'val_dataloader', 'val_cfg',
+                'val_evaluator', 'auto_scale_lr', 'custom_hooks'):
+        cfg[key] = None
+    cfg.update(
+        work_dir=work_dir,
+        load_from=str(checkpoint),
+        resume=False,
+        log_level='WARNING')
+    return Runner.from_cfg(cfg).test()['mIoU']
+
+
+def main() -> None:
+    args = parse_args()
+    register_all_modules()
+    checkpoint = torch.load(
+        args.checkpoint, map_location='cpu', weights_only=True)
+    cfg = Config.fromstring(checkpoint['meta'].get('cfg', 'model = {}'), '.py')
+    if cfg.model.get('type') != 'PSMT':
+        raise SystemExit(f'{args.checkpoint} holds no PS-MT model but '
+                         f'model.type={cfg.model.get("type")!r}: give a '
+                         'checkpoint that tools/train.py wrote')
+    weights = plain_weights(checkpoint['state_dict'], NETS[args.which])
+    plain = plain_config(cfg.copy())
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    meta = {**checkpoint['meta'], 'cfg': plain.pretty_text}
+    torch.save(dict(meta=meta, state_dict=weights), args.out)
+    plain.dump(args.out.with_suffix('.py'))
+    print(f'{args.out} holds {args.which} of {args.checkpoint}; its config '
+          f'is {args.out.with_suffix(".py")}')
+
+    if args.which != 'teachers' or cfg.model.get('num_teachers') == 1:
+        return
+    print('It is the average of the weights of both teachers: one pass '
+          'instead of the two whose logits PS-MT averages.')
+    if args.no_test:
+        print('What that does to the mIoU was not tested.')
+        return
+    cfg.model.predict_with = 'teachers'
+    try:
+        with tempfile.TemporaryDirectory() as work_dir:
+            ensemble = test(cfg, args.checkpoint, work_dir)
+            average = test(plain, args.out, work_dir)
+    except (AssertionError, FileNotFoundError) as error:  # no such data here
+        print(f'What that does to the mIoU could not be tested: {error}')
+        return
+    print(f'mIoU on {cfg.test_dataloader.dataset.ann_file}: two passes '
+          f'{ensemble:.2f}, the exported average {average:.2f} '
+          f'({average - ensemble:+.2f})')
+
+
+if __name__ == '__main__':
+    main()
