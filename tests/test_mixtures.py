@@ -3,14 +3,17 @@ import os
 import runpy
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.apis import inference_model, init_model
+from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
 from mmseg_psmt.stack import allow_checkpoint_globals
@@ -86,10 +89,11 @@ def small(name, data, work_dir, **options):
         'log_level': 'ERROR',
         'vis_backends': [dict(type='LocalVisBackend')],
         'visualizer.vis_backends': [dict(type='LocalVisBackend')],
-        **{f'model.segmentor.{key}': value
-           for key, value in MIXTURES[name].items()},
         **options
     })
+    for key, value in MIXTURES[name].items():
+        *path, last = key.split('.')
+        reduce(getattr, path, cfg.model.segmentor)[last] = value
     for part in cfg.train_dataloader.dataset.values():
         if isinstance(part, dict):
             for step in part.pipeline:
@@ -168,3 +172,54 @@ def test_mixture_trains_resumes_tests_and_exports(name, data, tmp_path,
 
 def last_of(model, teacher, key):
     return model.teachers[teacher].state_dict()[key]
+
+
+@pytest.mark.parametrize('independent', [False, True])
+def test_layer_decay_is_that_of_the_plain_network(independent):
+    register_all_modules()
+    segmentor = dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(type='SegDataPreProcessor'),
+        backbone=dict(
+            type='BEiT',
+            img_size=(32, 32),
+            embed_dims=8,
+            num_layers=2,
+            num_heads=2,
+            mlp_ratio=2,
+            out_indices=(0, 1)),
+        decode_head=dict(
+            type='FCNHead',
+            in_channels=8,
+            in_index=1,
+            channels=4,
+            num_classes=3))
+    model = MODELS.build(
+        dict(
+            type='PSMT',
+            segmentor=segmentor,
+            teachers_init='independent' if independent else 'copy',
+            warmup_iters=int(independent)))
+
+    def rates(net, constructor):
+        optim_wrapper = build_optim_wrapper(
+            net,
+            dict(
+                type='OptimWrapper',
+                constructor=constructor,
+                optimizer=dict(type='AdamW', lr=1., weight_decay=0.05),
+                paramwise_cfg=dict(
+                    decay_rate=0.5, decay_type='layer_wise', num_layers=2)))
+        return {
+            id(param): (group['lr'], group['weight_decay'])
+            for group in optim_wrapper.param_groups
+            for param in group['params']
+        }
+
+    nets = [model.segmentor, *(model.teachers if independent else ())]
+    expected = {}
+    for net in nets:
+        expected.update(rates(net, 'LearningRateDecayOptimizerConstructor'))
+    assert len({lr for lr, _ in expected.values()}) > 2
+    assert len(expected) == sum(1 for net in nets for _ in net.parameters())
+    assert rates(model, 'PSMTLayerDecayOptimizerConstructor') == expected
