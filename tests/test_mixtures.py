@@ -212,7 +212,7 @@ def test_layer_decay_is_that_of_the_plain_network(independent):
                     decay_rate=0.5, decay_type='layer_wise', num_layers=2)))
         return {
             id(param): (group['lr'], group['weight_decay'])
-            for group in optim_wrapper.param_groups
+            for group in optim_wrapper.optimizer.param_groups
             for param in group['params']
         }
 
