@@ -1,8 +1,23 @@
-"""Which distribution of the OpenMMLab packages is installed."""
+"""The two distributions of the OpenMMLab packages, and where they differ."""
+import warnings
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Dict
 
-PACKAGES = ('mmengine', 'mmcv', 'mmsegmentation')
+import cv2
+import numpy as np
+
+TESTED = {
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmsegmentation': '1.4.2',
+    'onedl-mmpretrain': '1.3.6',
+    'mmengine': '0.10.7',
+    'mmcv': '2.1.0',
+    'mmsegmentation': '1.2.2',
+    'mmpretrain': '1.2.0',
+}
+NEEDED = ('mmengine', 'mmcv', 'mmsegmentation')  # mmpretrain only for its nets
 REMEDY = ("run 'pip install -r requirements.txt' (the maintained onedl "
           'distribution) or install one family by hand: onedl-mmengine, '
           'onedl-mmcv, onedl-mmsegmentation, or mmengine, mmcv, '
@@ -12,25 +27,41 @@ REMEDY = ("run 'pip install -r requirements.txt' (the maintained onedl "
 def installed_family() -> Dict[str, str]:
     """Versions of the one installed family, by distribution.
 
+    Warns if they are not the tested ones.
+
     Raises:
-        ImportError: If both families, or neither whole one, are installed.
+        ImportError: If both families, or neither whole one, are installed, or
+            mmcv lacks the operators that the stock family imports.
     """
     found = {}
-    for prefix in ('onedl-', ''):
-        for package in PACKAGES:
-            try:
-                found[prefix + package] = version(prefix + package)
-            except PackageNotFoundError:
-                pass
-    families = {name.startswith('onedl-') for name in found}
-    if len(families) > 1:
+    for name in TESTED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    prefixes = {
+        'onedl-' if name.startswith('onedl-') else '' for name in found
+    }
+    if len(prefixes) > 1:
         raise ImportError(
             'mmseg_psmt found two distributions of OpenMMLab that overwrite '
             f'each other: {found}. Uninstall all of them and {REMEDY}')
-    missing = len(PACKAGES) - len(found)
-    if missing:
+    prefix = prefixes.pop() if prefixes else ''
+    if not {prefix + name for name in NEEDED} <= found.keys():
         raise ImportError(
             f'mmseg_psmt needs MMSegmentation; found only {found}: {REMEDY}')
+    if prefix == '' and find_spec('mmcv._ext') is None:
+        raise ImportError(
+            f"mmcv {found['mmcv']} was installed without its compiled "
+            'operators, which mmsegmentation imports. pip leaves them out '
+            "where it does not see torch: run 'pip install --no-build-"
+            "isolation --no-cache-dir --force-reinstall --no-deps "
+            f"mmcv=={found['mmcv']}' beside torch and setuptools<81, or use "
+            'the onedl distribution, which does without')
+    tested = {name: TESTED[name] for name in found}
+    if found != tested:
+        warnings.warn(
+            f'mmseg_psmt was tested with {tested}, found {found}')
     return found
 
 
@@ -39,7 +70,6 @@ def allow_checkpoint_globals() -> None:
 
     They hold the history of the log beside the weights.
     """
-    import numpy as np
     import torch
     from mmengine.logging import HistoryBuffer
     multiarray = np._core.multiarray
@@ -48,3 +78,17 @@ def allow_checkpoint_globals() -> None:
         multiarray._reconstruct,
         *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64'))
     ])
+
+
+def adjust_hue(img: np.ndarray, turn: float) -> np.ndarray:
+    """Turn the hue of a BGR image (uint8, H x W x 3).
+
+    ``mmcv.adjust_hue``, but that of mmcv 2.1 fails with numpy 2 for negative
+    turns.
+
+    Args:
+        turn (float): Share of the full circle, at most half of it.
+    """
+    hsv = cv2.cvtColor(img, cv2.COLOR_BGR2HSV_FULL)
+    hsv[..., 0] += np.uint8(int(turn * 255) % 256)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)

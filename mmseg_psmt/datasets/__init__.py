@@ -7,8 +7,9 @@ from .transforms import (
                          RandomZoom,
                          TeacherGuidedCutMix,
 )
+from .unlabeled_folder import UnlabeledFolder
 
 __all__ = [
     'ColorJitter', 'MultiView', 'PairSampler', 'RandomGaussianBlur',
-    'RandomZoom', 'SemiSegDataset', 'TeacherGuidedCutMix'
+    'RandomZoom', 'SemiSegDataset', 'TeacherGuidedCutMix', 'UnlabeledFolder'
 ]

@@ -1,6 +1,6 @@
 """Labelled and unlabelled images side by side."""
 import os.path as osp
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Iterator, Tuple, Union
 
 from mmengine.fileio import exists
 from mmseg.registry import DATASETS
@@ -16,20 +16,24 @@ class SemiSegDataset(Dataset):
     """Pairs of a labelled and an unlabelled image, asked for by index.
 
     Args:
-        labeled (dict): Config of any mmseg data set. Its pipeline ends in
-            ``PackSegInputs``, or in :class:`MultiView` with the views
-            ``labeled`` and, for a warm-up, ``labeled_weak``.
-        unlabeled (dict): Likewise; masks are not needed. Its pipeline ends
-            in :class:`MultiView` with the views ``weak`` and ``strong``.
+        labeled (dict | Dataset): Any mmseg data set or its config. Its
+            pipeline ends in ``PackSegInputs``, or in :class:`MultiView` with
+            the views ``labeled`` and, for a warm-up, ``labeled_weak``.
+        unlabeled (dict | Dataset): Likewise; masks are not needed. Its
+            pipeline ends in :class:`MultiView` with the views ``weak`` and
+            ``strong``.
 
     Raises:
         ValueError: If a list is empty, or a pipeline makes other views.
         FileNotFoundError: If the root, a list or a listed file is missing.
     """
 
-    def __init__(self, labeled: dict, unlabeled: dict):
-        self.labeled = _build('labelled', labeled)
-        self.unlabeled = _build('unlabelled', unlabeled)
+    def __init__(self, labeled: Union[dict, Dataset],
+                 unlabeled: Union[dict, Dataset]):
+        self.labeled = build_part('labelled', labeled)
+        self.unlabeled = build_part('unlabelled', unlabeled)
+        _check_files('labelled', self.labeled)
+        _check_files('unlabelled', self.unlabeled)
         self.metainfo = self.labeled.metainfo
 
     def __len__(self) -> int:
@@ -93,33 +97,49 @@ def _prepare(kind: str, cfg: dict) -> dict:
     return cfg
 
 
-def _build(kind: str, cfg: dict) -> Dataset:
-    """Build a data set whose list is not empty and whose files exist."""
+def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
+    """Build a data set whose list is not empty.
+
+    Args:
+        kind (str): 'labelled', 'unlabelled' or 'validation', for messages.
+        cfg (dict | Dataset): Its config; what is built already is returned.
+
+    Raises:
+        ValueError: If the list is empty, or a training pipeline pads.
+        FileNotFoundError: If the root or the list is missing.
+    """
+    if isinstance(cfg, Dataset):
+        return cfg
     dataset = DATASETS.build(_prepare(kind, cfg))
     for leaf in leaves(dataset):
-        if 'Pad' in kinds(leaf.pipeline):
+        if kind != 'validation' and 'Pad' in kinds(leaf.pipeline):
             raise ValueError(
                 f'Take Pad out of the {kind} pipeline: '
                 'SemiSegDataPreProcessor(size=...) pads, and masks the '
                 'padding out of the unsupervised loss')
         if not leaf.load_data_list():
-            raise ValueError(f'The {kind} list {_source(leaf)} names no image')
+            raise ValueError(f'The {kind} list {source(leaf)} names no image')
     dataset.full_init()
-    for leaf in leaves(dataset):
-        _check_files(kind, leaf)
     return dataset
 
 
-def _source(leaf: Dataset) -> str:
+def source(leaf: Dataset) -> str:
+    """The list or the folder that a data set was read from."""
     return leaf.ann_file or leaf.data_prefix['img_path']
 
 
-def _check_files(kind: str, leaf: Dataset) -> None:
-    keys = ['img_path']
-    if 'LoadAnnotations' in kinds(leaf.pipeline):
-        keys.append('seg_map_path')
-    for i in range(len(leaf)):
-        info = leaf.get_data_info(i)
+def infos(dataset: Dataset) -> Iterator[Tuple[Dataset, dict]]:
+    """Every entry of a data set, with the leaf that it stands in."""
+    for leaf in leaves(dataset):
+        for i in range(len(leaf)):
+            yield leaf, leaf.get_data_info(i)
+
+
+def _check_files(kind: str, dataset: Dataset) -> None:
+    for leaf, info in infos(dataset):
+        keys = ['img_path']
+        if 'LoadAnnotations' in kinds(leaf.pipeline):
+            keys.append('seg_map_path')
         for key in keys:
             path = info.get(key)
             if path and exists(path, leaf.backend_args):
@@ -129,5 +149,6 @@ def _check_files(kind: str, leaf: Dataset) -> None:
                 remedy += (', or take LoadAnnotations out of the pipeline: '
                            'unlabelled images need no masks')
             raise FileNotFoundError(
-                f'{path or key} does not exist but is wanted for image {i} '
-                f'of the {kind} list {_source(leaf)}: {remedy}')
+                f'{path or key} does not exist but is wanted for image '
+                f'{info["sample_idx"]} of the {kind} list {source(leaf)}: '
+                f'{remedy}')

@@ -33,7 +33,7 @@ class TeacherEMAHook(Hook):
         iters = math.ceil(len(loader.dataset) / batch)
         unwrap(runner).iters_per_pass = iters
         runner.logger.info(
-            f'One pass over {len(loader.dataset)} unlabelled images takes '
+            f'One pass over {len(loader.dataset)} images takes '
             f'{iters} iterations at a total batch of {batch}')
 
     def before_train_iter(self,

@@ -86,6 +86,8 @@ class ConfCELoss(nn.Module):
         self.threshold = threshold
         self.reduction = reduction
 
-    def forward(self, logits: Tensor, targets: Tensor,
-                valid: Tensor) -> Tensor:
+    def forward(self,
+                logits: Tensor,
+                targets: Tensor,
+                valid: Optional[Tensor] = None) -> Tensor:
         return conf_ce(logits, targets, self.threshold, valid, self.reduction)

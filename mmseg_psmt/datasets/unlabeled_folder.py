@@ -1,0 +1,194 @@
+"""Images without masks: folders, patterns, lists."""
+import logging
+import os.path as osp
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from glob import escape, glob
+from io import BytesIO
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
+
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.fileio import get, list_from_file
+from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+from PIL import Image, UnidentifiedImageError
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+@DATASETS.register_module()
+class UnlabeledFolder(BaseSegDataset):
+    """Images of any size and suffix, without masks or annotation files.
+
+    Each is decoded once when the data set is initialised, the ranks sharing
+    the work, and broken ones are named. A JPEG of 480 x 360 takes about 2 ms
+    of one CPU core.
+
+    Args:
+        images (str | Sequence[str]): A folder, which is searched with its
+            subfolders, a glob pattern (which minds the case), an image, a
+            ``.txt`` list with the path of an image in each line, or several
+            of these. Hidden files are passed over; an image found twice
+            counts once.
+        pipeline (list[dict]): Begins with the transform that loads an image.
+        data_root (str, optional): What ``images`` and the lines of a list
+            are relative to. Defaults to the working directory.
+        broken (str): 'skip' warns of broken images and goes on without them,
+            'refuse' stops. Defaults to 'skip'.
+        metainfo (dict, optional): See :class:`BaseSegDataset`.
+        lazy_init (bool): See :class:`BaseSegDataset`.
+
+    Raises:
+        ValueError: If an image is broken and to be refused, if all are, or
+            if the pipeline wants masks.
+        FileNotFoundError: If one of ``images`` holds no image, or a list
+            names a file that does not exist.
+    """
+
+    def __init__(self,
+                 images: Union[str, Sequence[str]],
+                 pipeline: List[dict],
+                 data_root: Optional[str] = None,
+                 broken: str = 'skip',
+                 metainfo: Optional[dict] = None,
+                 lazy_init: bool = False):
+        self.images = [images] if isinstance(images, str) else list(images)
+        if not self.images:
+            raise ValueError('images of UnlabeledFolder is empty')
+        if broken not in ('skip', 'refuse'):
+            raise ValueError(
+                f"broken must be 'skip' or 'refuse', got {broken!r}")
+        self.broken = broken
+        for word in ('LoadAnnotations', 'cat_max_ratio'):
+            if word in str(pipeline):
+                raise ValueError(f'{word} needs masks, UnlabeledFolder has '
+                                 'none: take it out of the pipeline')
+        super().__init__(
+            data_prefix=dict(img_path=', '.join(self.images)),
+            pipeline=pipeline,
+            data_root=data_root,
+            metainfo=metainfo,
+            lazy_init=lazy_init)
+
+    def load_data_list(self) -> List[dict]:
+        """Find the images, sorted by path."""
+        images, others = set(), set()
+        for pattern in self.images:
+            files = {*self._files(pattern)}
+            found = {path for path in files if _suffix(path) in SUFFIXES}
+            if not found:
+                raise FileNotFoundError(
+                    f'{self._join(pattern)} holds no image: images takes a '
+                    'folder, a glob pattern, an image or a .txt list, and '
+                    f'files that end in {", ".join(SUFFIXES)} in upper or '
+                    'lower case')
+            images |= found
+            others |= files - found
+        self.others = Counter(_suffix(path) or 'none' for path in others)
+        once = {osp.realpath(path): path
+                for path in sorted(images, reverse=True)}
+        return [
+            dict(img_path=path, seg_fields=[])
+            for path in sorted(once.values())
+        ]
+
+    def filter_data(self) -> List[dict]:
+        """Decode every image once; without the broken ones."""
+        images = self.data_list
+        others = ', '.join(f'{n} of {s}' for s, n in self.others.items())
+        print_log(
+            f'{len(images)} unlabelled images in {", ".join(self.images)}, '
+            f'decoding each once. Files of other suffixes: {others or 0}',
+            logger='current')
+        rank, ranks = get_rank(), get_world_size()
+        with ThreadPoolExecutor() as pool:
+            share = list(pool.map(self._look_at, images[rank::ranks]))
+        for rank, share in enumerate(all_gather_object(share)):
+            for info, seen in zip(images[rank::ranks], share):
+                info.update(seen)
+        good = [info for info in images if 'fault' not in info]
+        if len(good) == len(images):
+            return good
+        report = (
+            f'{len(images) - len(good)} of {len(images)} unlabelled images '
+            f'are broken, {len(good)} remain:' + ''.join(
+                f'\n  {info["img_path"]}: {info["fault"]}'
+                for info in images if 'fault' in info))
+        if self.broken == 'refuse' or not good:
+            raise ValueError(f'{report}\nReplace or remove these files' + (
+                ", or set broken='skip'" if good else ''))
+        print_log(report, logger='current', level=logging.WARNING)
+        return good
+
+    def _join(self, path: str) -> str:
+        return osp.join(self.data_root or '', path)
+
+    def _files(self, pattern: str) -> Iterator[str]:
+        paths = [self._join(pattern)]
+        if not osp.exists(paths[0]):
+            paths = glob(
+                osp.join(escape(self.data_root or ''), pattern),
+                recursive=True)
+        for path in paths:
+            if osp.isdir(path):
+                inside = glob(osp.join(escape(path), '**/*'), recursive=True)
+                yield from (file for file in inside if not osp.isdir(file))
+            elif _suffix(pattern) == '.txt':
+                yield from self._listed(path)
+            else:
+                yield path
+
+    def _listed(self, path: str) -> Iterator[str]:
+        for number, line in enumerate(list_from_file(path), 1):
+            image = self._join(line.strip())
+            if line.strip() and not osp.isfile(image):
+                raise FileNotFoundError(
+                    f'{image} of line {number} in {path} does not exist: '
+                    'the paths in a list have their suffix and are relative '
+                    'to data_root, if that is set')
+            if line.strip():
+                yield image
+
+    def _look_at(self, info: dict) -> dict:
+        try:
+            height, width = decode(self, info)
+        except Exception as error:  # decoders raise whatever they like
+            return dict(fault=reason(error))
+        return dict(height=height, width=width)
+
+
+def decode(leaf: BaseSegDataset, info: dict) -> Tuple[int, int]:
+    """Load an image in full, as the pipeline of its data set will.
+
+    PIL is asked first: OpenCV 4 fills the rest of a truncated JPEG with grey
+    and says nothing. Formats that PIL does not know are left to the loader.
+
+    Args:
+        leaf (BaseSegDataset): Its pipeline begins with the loader.
+        info (dict): With ``img_path``.
+
+    Returns:
+        tuple[int, int]: Height and width in pixels, as loaded.
+
+    Raises:
+        Exception: Whatever PIL or the loader raise for a broken image.
+    """
+    content = get(info['img_path'], backend_args=leaf.backend_args)
+    try:
+        with Image.open(BytesIO(content)) as image:
+            image.draft('L', (1, 1))  # a JPEG in an eighth: half the time
+            image.load()
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        pass
+    height, width = leaf.pipeline.transforms[0](dict(info))['img'].shape[:2]
+    return height, width
+
+
+def reason(error: Exception) -> str:
+    """Kind and message of an error in one line."""
+    return ' '.join(f'{type(error).__name__}: {error}'.split())
+
+
+def _suffix(path: str) -> str:
+    return osp.splitext(path)[1].lower()

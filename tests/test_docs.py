@@ -1,0 +1,205 @@
+"""The blocks of the documents, run as they stand there."""
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import register_all_modules
+from PIL import Image
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def blocks(page, language):
+    return re.findall(rf'```{language}\n(.*?)```',
+                      (REPO / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope='module')
+def mine(tmp_path_factory):
+    """A folder with the images of docs/custom_data.md, some of them broken."""
+    root = tmp_path_factory.mktemp('project')
+    for name in ('configs', 'tools'):
+        (root / name).symlink_to(REPO / name)
+    shapes = root / 'shapes'
+    subprocess.run([
+        sys.executable, REPO / 'tools/make_shapes.py', '--out', shapes,
+        '--num-train', '40', '--num-val', '4'
+    ], check=True)
+    for part, wanted in (('train', 'train_0000?'), ('val', 'val_*')):
+        for kind, source in (('images', 'JPEGImages'),
+                             ('masks', 'SegmentationClass')):
+            folder = root / 'mine' / kind / part
+            folder.mkdir(parents=True)
+            for file in (shapes / source).glob(f'{wanted}.*'):
+                file.rename(folder / file.name)
+    photos = root / 'mine/photos'
+    (photos / 'more').mkdir(parents=True)
+    suffixes = ['.jpg', '.JPG', '.png', '.bmp', '.tif', '.webp', '.jpeg']
+    rest = sorted((shapes / 'JPEGImages').iterdir())
+    for i, file in enumerate(rest):
+        image = Image.open(file).resize((50 + 5 * i, 90 - i))
+        folder = photos / 'more' if i % 2 else photos
+        image.save(folder / f'{i}{suffixes[i % len(suffixes)]}')
+    (photos / '0.jpg').write_bytes((photos / '0.jpg').read_bytes()[:700])
+    (photos / '2.png').write_text('no image')
+    for block in blocks('docs/custom_data.md', 'python'):
+        (root / block.splitlines()[0].lstrip('# ')).write_text(block)
+    return root
+
+
+def run(line, root):
+    words = [sys.executable, *shlex.split(line)[1:]]
+    if 'train.py' in line:
+        words += [
+            '--cfg-options', 'train_cfg.max_iters=4',
+            'default_hooks.checkpoint.interval=4',
+            'default_hooks.logger.interval=1'
+        ]
+    done = subprocess.run(
+        words,
+        cwd=root,
+        env={
+            **os.environ, 'OMP_NUM_THREADS': '1',
+            'PYTHONPATH': f'{REPO / "tests/stubs"}:'
+            f'{os.environ.get("PYTHONPATH", "")}'
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def miou(out):
+    return float(re.findall(r' mIoU: (\d+\.\d+)', out)[-1])
+
+
+def test_custom_data_from_a_folder_to_a_plain_model(mine):
+    check, train, splits = blocks('docs/custom_data.md', 'bash')
+    out = run(check, mine)
+    assert (mine / 'work_dirs/semi/check_data.png').exists()
+    train, test, export = train.replace('iter_1000', 'iter_4').splitlines()
+    out = run(train, mine)
+    num = len([p for p in (mine / 'mine/photos').rglob('*') if p.is_file()])
+    assert re.search(rf'2 of {num} unlabelled images are broken', out)
+    for broken in ('mine/photos/0.jpg', 'mine/photos/2.png'):
+        assert re.search(rf'{broken}: \w', out)
+    assert 'unsup.loss' in out
+    last = miou(out)
+    assert miou(run(test, mine)) == last
+    out = run(export, mine)
+    passes, average = re.search(
+        r'two passes (\S+), the exported average (\S+) ', out).groups()
+    assert float(passes) == last
+    plain = f'''python -c "
+import sys
+sys.modules['mmseg_psmt'] = None
+from mmseg.apis import MMSegInferencer, inference_model, init_model
+model = init_model('mine/plain.py', 'mine/plain.pth', 'cpu')
+image = 'mine/photos/more/1.JPG'
+one = inference_model(model, image).pred_sem_seg.data[0].numpy()
+two = MMSegInferencer('mine/plain.py', 'mine/plain.pth')(image)['predictions']
+assert (one == two).all() and one.shape == (89, 55)
+"'''
+    run(plain, mine)
+    stock = ('from mmengine.utils import get_installed_path; import runpy; '
+             "import sys; sys.modules['mmseg_psmt'] = None; "
+             "sys.argv = ['test.py', 'mine/plain.py', 'mine/plain.pth']; "
+             "import mmseg; runpy.run_path(mmseg.__path__[0] "
+             "+ '/.mim/tools/test.py', run_name='__main__')")
+    out = run(f'python -c "{stock}"', mine)
+    assert miou(out) == float(average)
+    run(splits, mine)
+    lists = [(mine / f'mine/splits/{part}.txt').read_text().split()
+             for part in ('labeled', 'unlabeled')]
+    assert {*lists[0], *lists[1]} == {
+        path.stem for path in (mine / 'mine/images/train').iterdir()}
+
+
+def labels():
+    generator = torch.Generator().manual_seed(0)
+    samples = [SegDataSample() for _ in range(2)]
+    for sample in samples:
+        sample.gt_sem_seg = PixelData(
+            data=torch.randint(6, (1, 64, 64), generator=generator))
+    return samples
+
+
+class Batches(torch.utils.data.Dataset):
+    """Four flat images."""
+    metainfo = {}
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(
+            inputs=torch.full((3, 64, 64), 50 * index).byte(),
+            data_samples=labels()[0])
+
+
+class Recorder(Hook):
+    """Keeps a weight of the student after each iteration."""
+
+    def __init__(self):
+        self.weights = []
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.weights.append(runner.model.decode_head.conv_seg.weight.clone())
+
+
+def test_each_part_works_alone(tmp_path):
+    """docs/components.md"""
+    register_all_modules()
+    names = [{} for _ in range(4)]
+    for block, space in zip(blocks('docs/components.md', 'python'), names):
+        exec(block, space)
+    assert names[0]['student'].grad.abs().sum() > 0
+    assert names[1]['images'].shape == (4, 3, 64, 64)
+
+    cfg = Config.fromfile(
+        REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py')
+    cfg.model.backbone.base_channels = 8
+    cfg.model.decode_head.update(
+        in_channels=64, c1_in_channels=8, channels=8, c1_channels=4)
+    student, teacher = (MODELS.build(cfg.model) for _ in range(2))
+    samples = torch.randn(2, 3, 64, 64), labels()
+    adversarial = names[2]['adversarial_loss']
+    student.decode_head.dropout = None
+    student.eval()
+    plain = student.loss(*samples)['decode.loss_ce']
+    assert adversarial(student, teacher.eval(),
+                       *samples)['decode.loss_ce'] != plain
+
+    recorder = Recorder()
+    cfg.model.update(type='AveragedEncoderDecoder', decay=0.5)
+    runner = Runner(
+        cfg.model,
+        str(tmp_path),
+        train_dataloader=dict(
+            batch_size=2,
+            sampler=dict(type='InfiniteSampler'),
+            dataset=Batches()),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=3),
+        optim_wrapper=cfg.optim_wrapper,
+        custom_hooks=[dict(type='TeacherEMAHook'), recorder],
+        log_level='ERROR',
+        default_scope='mmseg',
+        experiment_name='averaged')
+    runner.train()
+    one, two, three = recorder.weights
+    average = runner.model.teacher.decode_head.conv_seg.weight
+    torch.testing.assert_close(average, one / 4 + two / 4 + three / 2)
+    assert not torch.equal(one, three)

@@ -1,0 +1,273 @@
+"""Say what a PS-MT config trains on, before it costs a night."""
+import argparse
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from math import ceil, nan
+from pathlib import Path
+from typing import Any, Callable, Iterable, List, Optional
+
+import cv2
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from mmseg.registry import DATA_SAMPLERS, MODELS
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mmseg_psmt.datasets import SemiSegDataset
+from mmseg_psmt.datasets.semi_dataset import build_part, infos, leaves, source
+from mmseg_psmt.datasets.unlabeled_folder import reason
+from mmseg_psmt.engine.data_check_hook import (
+    class_problems,
+    leaks,
+    mask_loader,
+    scan,
+)
+from mmseg_psmt.models import PSMT
+
+COLUMNS = ('labelled', 'mask', 'weak', 'strong', 'mixed')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Report on the images, masks and schedule of a PS-MT '
+        'config, and draw a batch as the model gets it. Exits with 1 if '
+        'something would spoil the training.')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--gpus', type=int, default=1, help='processes of the training')
+    parser.add_argument(
+        '--out', type=Path, help='PNG; <work dir>/check_data.png if unset')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as in tools/train.py')
+    args = parser.parse_args()
+    if args.gpus < 1:
+        parser.error(f'--gpus must be at least 1, got {args.gpus}')
+    return args
+
+
+def load(path: str, options: dict) -> Config:
+    """The config, if it is one of PS-MT; SystemExit if not."""
+    try:
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(options or {})
+        loader = cfg.train_dataloader
+        found = [part.get('type') for part in (
+            cfg.model, loader.dataset, loader.sampler)]
+        if found != ['PSMT', 'SemiSegDataset', 'PairSampler']:
+            raise ValueError(
+                'model, train_dataloader.dataset and train_dataloader.sampler '
+                f'must be PSMT, SemiSegDataset and PairSampler, not {found}')
+        if 'max_iters' not in cfg.train_cfg:
+            raise ValueError('train_cfg needs max_iters: PairSampler is '
+                             'endless, it has no epochs')
+    except Exception as error:
+        raise SystemExit(f'{path} is no PS-MT config: {reason(error)}')
+    return cfg
+
+
+class Problems(list):
+    """Messages, so that one run names all that is wrong."""
+
+    def add(self, messages: Iterable[str]) -> None:
+        """Keep the first three of a kind."""
+        messages = list(messages)
+        self += messages[:3]
+        if len(messages) > 3:
+            self.append(f'... and {len(messages) - 3} more like this')
+
+    def attempt(self, make: Callable, *args) -> Any:
+        """What ``make`` returns, or None if it fails."""
+        try:
+            return make(*args)
+        except Exception as error:
+            self.append(reason(error))
+
+
+def show_sizes(kind: str, dataset: Dataset, scanned: List[dict],
+               model: Optional[PSMT]) -> None:
+    """Print height and width, and how many images are below the crop."""
+    sizes = np.array([seen['size'] for seen in scanned if 'size' in seen])
+    if not len(sizes):
+        return
+    rows = np.min(sizes, 0), np.median(sizes, 0), np.max(sizes, 0)
+    print('  height x width: smallest {:.0f} x {:.0f}, median {:.0f} x {:.0f},'
+          ' largest {:.0f} x {:.0f}'.format(*np.ravel(rows)))
+    crop = model and model.data_preprocessor.size
+    for step in next(leaves(dataset)).pipeline.transforms:
+        crop = getattr(step, 'crop_size', crop)
+    if crop and kind != 'validation':
+        print(f'  {(sizes < crop).any(1).sum()} are smaller, as stored, than '
+              f'the crop of {crop[0]} x {crop[1]}; padding is masked')
+
+
+def show_classes(classes: List[str], scanned: List[dict]) -> None:
+    """Print how many masks and pixels hold each class."""
+    masks, pixels = Counter(), Counter()
+    for seen in scanned:
+        masks.update(seen['pixels'].keys())
+        pixels.update(seen['pixels'])
+    for i, name in enumerate(classes):
+        print(f'  {i:3} {name:<20}{masks[i]:7} images{pixels[i]:15,} pixels')
+    absent = [name for i, name in enumerate(classes) if not masks[i]]
+    if absent:
+        print(f'  WARNING: no labelled image holds {", ".join(absent)}, which '
+              'cannot be learnt so: label images that do')
+
+
+def show_schedule(cfg: Config, gpus: int, labeled: int,
+                  unlabeled: int) -> None:
+    """Print the schedule in passes over both lists."""
+    pairs = cfg.train_dataloader.batch_size
+    lr, batch = cfg.optim_wrapper.optimizer.get('lr', nan), pairs * gpus
+    print(f'schedule: {pairs} pairs x {gpus} = {batch}, learning rate {lr}')
+    lengths = dict(
+        max_iters=cfg.train_cfg.max_iters,
+        warmup_iters=cfg.model.get('warmup_iters', 0),
+        ramp_iters=cfg.model.get('ramp_iters', 0),
+        alternate_every=cfg.model.get('alternate_every')
+        or ceil(unlabeled / batch))
+    for name, length in lengths.items():
+        print(f'  {name:16}{length:7} = {length * batch / labeled:.1f} passes '
+              f'over labelled, {length * batch / unlabeled:.1f} over '
+              'unlabelled images')
+    if labeled < batch:
+        print(f'  WARNING: {labeled} labelled images are fewer than a batch '
+              f'of {batch}: some repeat within it')
+    scale = cfg.get('auto_scale_lr') or {}
+    base = scale.get('base_batch_size') or batch
+    if base != batch and not scale.get('enable'):
+        print(f'  WARNING: the learning rate {lr} is meant for a batch of '
+              f'{base}, not {batch}: set optim_wrapper.optimizer.lr='
+              f'{lr * batch / base:g} or auto_scale_lr.enable=True')
+
+
+def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
+    """Sheet of the first pairs of a batch, uint8 RGB (H, W, 3)."""
+    seed = cfg.get('randomness', {}).get('seed') or 0
+    set_random_seed(seed)
+    sampler = DATA_SAMPLERS.build(
+        cfg.train_dataloader.sampler,
+        default_args=dict(dataset=dataset, seed=seed))
+    pairs = islice(sampler, cfg.train_dataloader.batch_size)
+    batch = model.data_preprocessor(
+        pseudo_collate([dataset[pair] for pair in pairs]), training=True)
+    views, valid = batch['inputs'], batch['inputs']['valid']
+    print(f'batch: {1 - valid.float().mean():.1%} of its unlabelled pixels '
+          'are padding')
+    mixed, logits = views['strong'], valid[:, None].float()
+    rng = np.random.default_rng(seed)
+    for mix in model.mix:
+        mixed, logits, valid = mix(mixed, logits, valid, rng)
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[:len(dataset.metainfo['palette'])] = dataset.metainfo['palette']
+
+    def picture(image: Tensor) -> np.ndarray:
+        image = image * getattr(model.data_preprocessor, 'std', 1)
+        image = image + getattr(model.data_preprocessor, 'mean', 0)
+        return image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+    rows = []
+    for i, sample in enumerate(batch['data_samples']['labeled'][:4]):
+        labeled, *others = map(picture, (views['labeled'][i], views['weak'][i],
+                                         views['strong'][i], mixed[i]))
+        mask = palette[sample.gt_sem_seg.data[0].numpy()]
+        rows.append(np.hstack([labeled, mask, *others]))
+    zoom = max(1, 160 // mixed.shape[3])
+    sheet = np.vstack(rows).repeat(zoom, 0).repeat(zoom, 1)
+    bar = np.full((20, sheet.shape[1], 3), 255, np.uint8)
+    for i, text in enumerate(COLUMNS):
+        cv2.putText(bar, text, (i * zoom * mixed.shape[3] + 3, 14),
+                    cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([bar, sheet])
+
+
+def inspect(problems: Problems, kind: str, dataset: Dataset,
+            model: Optional[PSMT]) -> None:
+    """Read one part of the data and print what it holds."""
+    lists = ', '.join(source(leaf) for leaf in leaves(dataset))
+    print(f'{kind}: {len(dataset)} images, {lists}')
+    with ThreadPoolExecutor() as pool:
+        scanned = list(
+            pool.map(lambda entry: scan(kind, *entry), infos(dataset)))
+    for fault in ('unread', 'shape', 'ids'):
+        problems.add(seen[fault] for seen in scanned if seen.get(fault))
+    show_sizes(kind, dataset, scanned, model)
+    if kind != 'unlabelled':
+        for leaf in leaves(dataset):
+            problems.attempt(mask_loader, leaf)
+        classes = dataset.metainfo.get('classes')
+        if not classes:
+            problems.append(f'The {kind} data set has no classes: give it '
+                            'metainfo=dict(classes=..., palette=...)')
+        elif kind == 'labelled':
+            show_classes(classes, scanned)
+        if model:
+            problems.add(class_problems(model.segmentor, kind, dataset))
+
+
+def check(cfg: Config, gpus: int, out: Path) -> Problems:
+    """Print the report, draw the sheet and return what is wrong."""
+    problems, parts = Problems(), {}
+    model = problems.attempt(MODELS.build, cfg.model)
+    configs = dict(
+        labelled=cfg.train_dataloader.dataset.labeled,
+        unlabelled=cfg.train_dataloader.dataset.unlabeled)
+    if cfg.get('val_dataloader'):
+        configs['validation'] = cfg.val_dataloader.dataset
+    else:
+        print('validation: none')
+    for kind, part in configs.items():
+        parts[kind] = problems.attempt(build_part, kind, part)
+        if parts[kind] is not None:
+            inspect(problems, kind, parts[kind], model)
+    labeled, unlabeled, validation = map(
+        parts.get, ('labelled', 'unlabelled', 'validation'))
+    for kind in ('labelled', 'unlabelled'):
+        if parts[kind] is not None and validation is not None:
+            problems.add(leaks(kind, parts[kind], validation))
+    if labeled is None or unlabeled is None:
+        return problems
+    shared = list(leaks('labelled', labeled, unlabeled))
+    print(f'{len(shared)} of the labelled images are unlabelled ones, too, '
+          'which is allowed')
+    problems.attempt(show_schedule, cfg, gpus, len(labeled), len(unlabeled))
+    if model is None:
+        return problems
+    try:
+        sheet = draw(cfg, model, SemiSegDataset(labeled, unlabeled))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet).save(out)
+        print(f'sheet: {out}')
+    except Exception as error:
+        if problems:
+            print(f'no sheet: {reason(error)}')
+        else:
+            problems.append(
+                f'no batch can be drawn ({reason(error)}): mend the pipelines '
+                'or model.data_preprocessor')
+    return problems
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load(args.config, args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    folder = Path(cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
+    problems = check(cfg, args.gpus, args.out or folder / 'check_data.png')
+    if problems:
+        print('not fit:', *problems, sep='\n- ')
+        sys.exit(1)
+    print('fit')
+
+
+if __name__ == '__main__':
+    main()
