@@ -4,6 +4,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from ...stack import adjust_hue
+
 
 @TRANSFORMS.register_module()
 class ColorJitter(BaseTransform):
@@ -46,7 +48,7 @@ class ColorJitter(BaseTransform):
         for name in np.random.permutation([*self.factors, 'hue']):
             if name == 'hue':
                 if self.hue:
-                    img = mmcv.adjust_hue(
+                    img = adjust_hue(
                         img, np.random.uniform(-self.hue, self.hue))
             elif self.factors[name]:
                 low, high = 1 - self.factors[name], 1 + self.factors[name]
