@@ -38,14 +38,6 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3))
 '''
 
 
-SMALL_NET = '''
-model = dict(
-    backbone=dict(base_channels=8),
-    decode_head=dict(
-        in_channels=64, c1_in_channels=8, channels=8, c1_channels=4))
-'''
-
-
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
@@ -251,12 +243,22 @@ def test_two_ranks_test_like_one(root, trained):
 def test_the_config_of_the_readme_trains(root):
     block = (REPO / 'README.md').read_text().split('```python')[1]
     (root / 'mine.py').write_text(block.split('```')[0])
-    (root / 'my_config.py').write_text(
-        f"_base_ = '{REPO}/configs/psmt/"
-        f"deeplabv3plus_r18_shapes_1-8_supervised.py'{SMALL_NET}")
-    (root / 'unlabeled').mkdir()
+    os.environ['PSMT_DATA'] = str(root)
+    cfg = Config.fromfile(root / 'tiny.py', import_custom_modules=False)
+    del os.environ['PSMT_DATA']
+    labeled = cfg.train_dataloader.dataset.labeled
+    labeled.pipeline[-1] = dict(type='PackSegInputs')
+    cfg.train_dataloader.dataset = labeled
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    cfg.model.segmentor.data_preprocessor.size = (64, 64)
+    cfg.model = cfg.model.segmentor
+    for name in ('psmt', 'custom_hooks', 'custom_imports'):
+        cfg.pop(name)
+    cfg.dump(root / 'my_config.py')
+    (root / 'configs').symlink_to(REPO / 'configs')
+    (root / 'photos').mkdir()
     for image in (root / 'shapes/JPEGImages').glob('train_0000*.jpg'):
-        shutil.copy(image, root / 'unlabeled')
+        shutil.copy(image, root / 'photos')
     run([
         sys.executable, REPO / 'tools/train.py', 'mine.py', '--cfg-options',
         'train_cfg.max_iters=2', 'default_hooks.logger.interval=1'
@@ -269,7 +271,9 @@ def test_the_config_of_the_readme_trains(root):
 def test_every_config_builds():
     register_all_modules()
     for file in sorted(REPO.glob('configs/psmt/*.py')):
-        cfg = Config.fromfile(file)
+        cfg = Config.fromfile(file, import_custom_modules=False)
+        if 'mmpretrain' in cfg.pretty_text:  # see test_mixtures.py
+            continue
         model = MODELS.build(cfg.model)
         classes = cfg.images.get('metainfo', {}).get('classes', range(21))
         net = getattr(model, 'segmentor', model)
