@@ -1,0 +1,15 @@
+# For transformers and ConvNeXt; children set the learning rate.
+_base_ = './voc_1-8.py'
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=6e-5, weight_decay=0.01))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, end=1500, by_epoch=False),
+    dict(
+        type='PolyLR',
+        power=1.0,
+        begin=1500,
+        end=_base_.train_cfg.max_iters,
+        by_epoch=False)
+]
