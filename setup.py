@@ -8,7 +8,7 @@ setup(
     packages=find_packages(include=['mmseg_psmt', 'mmseg_psmt.*']),
     python_requires='>=3.10',
     install_requires=[
-        'torch>=2.4', 'numpy>=2', 'opencv-python>=4.6', 'tensorboard'
+        'torch>=2.5', 'numpy>=2', 'opencv-python>=4.6', 'tensorboard'
     ],
     # One of them; each would overwrite the other.
     extras_require={

@@ -190,9 +190,18 @@ def test_a_copy_of_the_head_keeps_its_own_tap():
         assert not torch.equal(run(other.head, inputs), clean)
 
 
+class Segmentor:
+
+    def __init__(self):
+        self.decode_head = build()
+
+    def extract_feat(self, images):
+        return features()
+
+
 @pytest.mark.parametrize('site', ['bottleneck', 'conv_seg'])
 def test_a_site_that_suits_passes(site):
-    HeadTap(build(), site).verify(build(), features())
+    HeadTap(build(), site).verify(Segmentor(), None)
 
 
 @pytest.mark.parametrize('site', [
@@ -203,7 +212,7 @@ def test_a_site_that_suits_passes(site):
 ])
 def test_a_site_that_does_not_suit_is_refused(site):
     with pytest.raises(ValueError, match=f'{site}.*conv_seg'):
-        HeadTap(build(), site).verify(build(), features())
+        HeadTap(build(), site).verify(Segmentor(), None)
 
 
 def test_wrong_site_is_refused_with_the_children():

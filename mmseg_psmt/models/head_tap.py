@@ -1,7 +1,7 @@
 """Where T-VAT enters a decode head."""
 import copy
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -26,6 +26,7 @@ class HeadTap:
 
     def __init__(self, head: nn.Module, perturb_at: Optional[str] = None):
         self.site = find_site(head, perturb_at)
+        self.verified = perturb_at in (None, INPUTS)
         self._perturb: Optional[Perturb] = None
         self._levels: List[Tensor] = []
         if self.site == INPUTS:
@@ -76,16 +77,23 @@ class HeadTap:
             self._perturb = None
 
     @torch.no_grad()
-    def verify(self, head: nn.Module, inputs: Sequence[Tensor]) -> None:
-        """Check that decoding what enters the site is what the head predicts.
+    def verify(self, segmentor: nn.Module, images: Tensor) -> None:
+        """Check a site that the user chose, once and not in a cascade.
+
+        Decoding what enters the site must be what the head predicts.
 
         Args:
-            head (nn.Module): A head built like the tapped one, in eval mode.
-            inputs (Sequence[Tensor]): What enters it.
+            segmentor (nn.Module): A teacher, in eval mode.
+            images (Tensor): (N, 3, H, W).
 
         Raises:
             ValueError: If it is not.
         """
+        head = segmentor.decode_head
+        if self.verified or isinstance(head, nn.ModuleList):
+            return
+        self.verified = True
+        inputs = segmentor.extract_feat(images)
         seen: List[Tensor] = []
         handle = head.get_submodule(self.site).register_forward_pre_hook(
             lambda module, args: seen.append(copy.deepcopy(args[0])))

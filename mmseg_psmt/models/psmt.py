@@ -1,7 +1,7 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, List, Optional, Sequence, Union
+from typing import List, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .ema import ema_update_
 from .head_tap import HeadTap
-from .heads import INPUTS, logits_of, refuse, tapped_head
+from .heads import logits_of, refuse, tapped_head
+from .plain_weights import spread_plain_weights
 from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
 from .ramp import ramp
@@ -146,7 +147,6 @@ class PSMT(BaseSegmentor):
         self.assist_topk = assist_topk
         self.perturb = perturb
         self.tvat = MODELS.build(tvat) if tvat else None
-        self.unverified = bool(tvat) and perturb_at not in (None, INPUTS)
         if self.tvat is not None:
             self.tap = HeadTap(tapped_head(self.segmentor), perturb_at)
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
@@ -158,6 +158,7 @@ class PSMT(BaseSegmentor):
                              else list(predict_with))
         _require('predict_with', predict_with, f'some of {list(self.nets)}',
                  self.predict_with and {*self.predict_with} <= {*self.nets})
+        self.register_load_state_dict_pre_hook(spread_plain_weights)
         self.iters_per_pass: Optional[int] = None
         self._iter: Optional[int] = None
         self.train()
@@ -185,23 +186,6 @@ class PSMT(BaseSegmentor):
         """Initialise the student, then the teachers."""
         super().init_weights()
         self.teachers.init_from(self.segmentor)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str,
-                              *args: Any) -> None:
-        """Give the weights of a plain segmentor to every net."""
-        parts = dict(self.segmentor.named_children())
-        keys = [key.removeprefix(prefix).split('.')[0] for key in state_dict]
-        if not {*keys} & {'segmentor', 'teachers'}:
-            nets = ['segmentor'] + [
-                f'teachers.{i}' for i in range(len(self.teachers))
-            ]
-            for key, part in zip(list(state_dict), keys):
-                if part in parts:
-                    value = state_dict.pop(key)
-                    for net in nets:
-                        name = f'{prefix}{net}.{key.removeprefix(prefix)}'
-                        state_dict[name] = value
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def active(self) -> int:
@@ -235,13 +219,6 @@ class PSMT(BaseSegmentor):
         """The teachers' mean logits from a feature at the site of the tap."""
         return ensemble(*(self.tap.decode(tapped_head(teacher), feat)
                           for teacher in self.teachers))
-
-    def verify_site(self, images: Tensor) -> None:
-        """See :meth:`HeadTap.verify`; a cascade is not verified."""
-        teacher = self.teachers[0]
-        if not isinstance(teacher.decode_head, nn.ModuleList):
-            self.tap.verify(teacher.decode_head, teacher.extract_feat(images))
-        self.unverified = False
 
     @torch.no_grad()
     def pseudo_logits(self, images: Tensor) -> Tensor:
@@ -290,8 +267,8 @@ class PSMT(BaseSegmentor):
                     **add_prefix(self.segmentor.loss(*labeled), 'sup'),
                     **self.teachers.warmup_loss(inputs, data_samples)
                 }
-            if self.unverified:
-                self.verify_site(inputs['weak'])
+            if self.tvat is not None:
+                self.tap.verify(self.teachers[0], inputs['weak'])
             targets = self.pseudo_logits(inputs['weak'])
             stats = self._stats(targets, inputs, data_samples)
             images, valid = inputs['strong'], inputs['valid']
