@@ -1,8 +1,11 @@
 PYTHON ?= python3
 VENV := .venv
+STOCK := .venv-stock
+VISION := .torchvision
+STUBS := $(CURDIR)/tests/stubs
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test
+.PHONY: demo test test-stock test-mmpretrain
 
 demo: $(VENV)/installed
 	tools/demo.sh
@@ -10,6 +13,16 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	ruff check .
 	python -m pytest -q tests
+
+test-stock: $(STOCK)/installed-test
+	PYTHONPATH=$(STUBS) $(STOCK)/bin/python -m pytest -q tests
+
+test-mmpretrain: $(VENV)/installed-test $(STOCK)/installed-test \
+		$(VISION)/installed
+	PYTHONPATH=$(CURDIR)/$(VISION):$(STUBS) \
+		python -m pytest -q -m mmpretrain tests
+	PYTHONPATH=$(CURDIR)/$(VISION):$(STUBS) \
+		$(STOCK)/bin/python -m pytest -q -m mmpretrain tests
 
 $(VENV)/installed: requirements.txt setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -19,4 +32,22 @@ $(VENV)/installed: requirements.txt setup.py
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 	pip install -q -r requirements-test.txt
+	touch $@
+
+# An isolated build of mmcv sees no torch and leaves out the operators, which
+# take most of an hour to compile; such a wheel must not stay in pip's cache.
+$(STOCK)/installed-test: export PIP_CONSTRAINT := requirements-stock.txt
+$(STOCK)/installed-test: requirements-stock.txt requirements-test.txt setup.py
+	$(PYTHON) -m venv $(STOCK)
+	$(STOCK)/bin/pip install -q --use-pep517 --no-cache-dir --no-deps mmcv
+	$(STOCK)/bin/pip install -q -r requirements-stock.txt \
+		-r requirements-test.txt
+	$(STOCK)/bin/pip install -q --no-deps -e .
+	touch $@
+
+# The release for the torch of requirements.txt. With one for the CPU it is
+# PyPI's build for CUDA, hence a folder of its own; see tests/stubs.
+$(VISION)/installed: $(VENV)/installed
+	rm -rf $(VISION)
+	pip install -q --no-deps --target $(VISION) torchvision==0.28.0
 	touch $@

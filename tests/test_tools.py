@@ -127,7 +127,8 @@ def test_the_test_tool_repeats_the_last_validation(root, trained):
 
 
 def test_predictions_and_pictures_come_out(root, trained):
-    evaluate(root, trained, '--out', root / 'masks', '--show-dir', 'painted')
+    evaluate(root, trained, '--out', root / 'masks', '--show-dir', 'painted',
+             '--cfg-options', 'default_hooks.visualization.interval=1')
     assert len(list((root / 'masks').glob('val_*.png'))) == 6
     assert list(root.glob('**/painted/**/*.png'))
 
