@@ -3,6 +3,7 @@ VENV := .venv
 STOCK := .venv-stock
 VISION := .torchvision
 STUBS := $(CURDIR)/tests/stubs
+export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test test-stock test-mmpretrain
