@@ -103,7 +103,7 @@ def test_custom_data_from_a_folder_to_a_plain_model(mine):
     passes, average = re.search(
         r'two passes (\S+), the exported average (\S+) ', out).groups()
     assert float(passes) == last
-    plain = f'''python -c "
+    plain = '''python -c "
 import sys
 sys.modules['mmseg_psmt'] = None
 from mmseg.apis import MMSegInferencer, inference_model, init_model
@@ -114,7 +114,7 @@ two = MMSegInferencer('mine/plain.py', 'mine/plain.pth')(image)['predictions']
 assert (one == two).all() and one.shape == (89, 55)
 "'''
     run(plain, mine)
-    stock = ('from mmengine.utils import get_installed_path; import runpy; '
+    stock = ('import runpy; '
              "import sys; sys.modules['mmseg_psmt'] = None; "
              "sys.argv = ['test.py', 'mine/plain.py', 'mine/plain.pth']; "
              "import mmseg; runpy.run_path(mmseg.__path__[0] "
