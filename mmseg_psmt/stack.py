@@ -76,7 +76,8 @@ def allow_checkpoint_globals() -> None:
     torch.serialization.add_safe_globals([
         HistoryBuffer, getattr, np.ndarray, np.dtype, multiarray.scalar,
         multiarray._reconstruct,
-        *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64'))
+        *(type(np.dtype(name))
+          for name in ('float64', 'float32', 'int64', 'uint8'))
     ])
 
 

@@ -54,7 +54,7 @@ def pairs(root, labeled=None, unlabeled=None):
                                           [LOAD[0], VIEWS])))
 
 
-def check(root, num_classes=2, labeled=None):
+def check(root, num_classes=2, labeled=None, validate=True):
     """Run DataCheckHook as a runner would before its first iteration."""
     model = nn.Module()
     model.segmentor = nn.Module()
@@ -65,8 +65,11 @@ def check(root, num_classes=2, labeled=None):
     runner = SimpleNamespace(
         model=model,
         train_dataloader=SimpleNamespace(dataset=pairs(root, labeled)),
+        val_loop=validate or None,
         val_dataloader=SimpleNamespace(
             dataset=DATASETS.build(images(root, 'val', [*LOAD, PACK]))))
+    if not validate:
+        del runner.val_dataloader
     HOOKS.build(dict(type='DataCheckHook')).before_train(runner)
 
 
@@ -88,8 +91,9 @@ def test_a_warmup_view_of_the_labelled_images(root):
     assert set(item) == {'labeled', 'labeled_weak', 'weak', 'strong'}
 
 
-def test_good_data_passes(root):
-    check(root)
+@pytest.mark.parametrize('validate', [True, False])
+def test_good_data_passes(root, validate):
+    check(root, validate=validate)
 
 
 @pytest.mark.parametrize('name', ['labeled', 'unlabeled'])

@@ -185,6 +185,7 @@ def test_each_part_works_alone(tmp_path):
 
     recorder = Recorder()
     cfg.model.update(type='AveragedEncoderDecoder', decay=0.5)
+    assert 'pretrained' in cfg.model
     runner = Runner(
         cfg.model,
         str(tmp_path),

@@ -4,11 +4,11 @@ import copy
 import pytest
 import torch
 import torch.nn as nn
-from mmseg.models.decode_heads import ASPPHead
+from mmseg.models.decode_heads import ASPPHead, DAHead, DDRHead
 from mmseg.registry import MODELS
 
 from mmseg_psmt.models.head_tap import HeadTap
-from mmseg_psmt.models.heads import find_site
+from mmseg_psmt.models.heads import find_site, prediction_of
 
 HEAD = dict(
     type='ASPPHead',
@@ -23,7 +23,10 @@ HEAD = dict(
 
 def build(**options):
     torch.manual_seed(0)
-    head = MODELS.build({**HEAD, **options})
+    cfg = {**HEAD, **options}
+    if 'pam_channels' in cfg:
+        del cfg['dilations']
+    head = MODELS.build(cfg)
     for name, tensor in head.state_dict().items():
         if name.endswith('running_var'):
             tensor.uniform_(0.5, 2.)
@@ -165,6 +168,36 @@ def test_perturb_at_overrides_the_known_site():
         assert find_site(build(), site) == site
 
 
+@MODELS.register_module()
+class MyDAHead(DAHead):
+    """A user's own with several outputs."""
+
+
+@torch.no_grad()
+def test_several_outputs_of_an_unknown_head():
+    head, inputs = build(type='MyDAHead', pam_channels=4), features()
+    teacher, tap = copy.deepcopy(head), HeadTap(head)
+    first = run(teacher, inputs)[0]
+    flat = torch.cat([x.flatten(1) for x in inputs], 1)
+    with tap.perturbed(torch.zeros_like):
+        run(head, inputs)
+    torch.testing.assert_close(tap.decode(teacher, flat), first)
+    with pytest.raises(ValueError, match='ASPPHead returns 2 outputs'):
+        prediction_of(build(), [first, first])
+
+
+@pytest.mark.parametrize('perturb_at', [None, 'inputs'])
+def test_heads_that_cannot_be_run_again_are_refused(perturb_at):
+    class MyDDRHead(DDRHead):
+        pass
+
+    loss = dict(type='CrossEntropyLoss')
+    head = MyDDRHead(8, 8, 5, loss_decode=[loss, loss])
+    with pytest.raises(ValueError, match='MyDDRHead.*other inputs in train'):
+        HeadTap(head, perturb_at)
+    assert HeadTap(head, 'head').site == 'head'
+
+
 def test_inputs_that_are_no_tensors_are_refused_with_a_remedy():
     head = build(type='MyHead')
     tap = HeadTap(head)
@@ -178,8 +211,10 @@ def test_a_copy_of_the_head_keeps_its_own_tap():
         head, inputs = build(), features()
         net = nn.Module()
         net.head, net.tap = head, HeadTap(head, site)
-        other = copy.deepcopy(net)
         clean = run(head, inputs)
+        with net.tap.perturbed(torch.ones_like):
+            head.forward([x.requires_grad_() for x in inputs])
+        other = copy.deepcopy(net)
         with other.tap.perturbed(torch.ones_like):
             assert torch.equal(run(head, inputs), clean)
             assert not torch.equal(run(other.head, inputs), clean)

@@ -2,6 +2,7 @@
 import argparse
 import tempfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Dict, List
 
 import torch
@@ -27,9 +28,9 @@ KEPT = ('default_scope', 'env_cfg', 'log_level', 'log_processor',
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Write one net of a PS-MT checkpoint as a plain '
-        'EncoderDecoder, without optimizer state, and beside it the config '
-        'that goes with it. Both need mmseg alone.')
+        description='Write one net of a PS-MT checkpoint as the plain '
+        'segmentor that it is, without optimizer state, and beside it the '
+        'config that goes with it. Neither needs this project any more.')
     parser.add_argument('checkpoint', type=Path, help='from tools/train.py')
     parser.add_argument(
         'out', type=Path, help='a new .pth file; its config ends in .py')
@@ -77,19 +78,22 @@ def plain_config(cfg: Config) -> Config:
     """Config of the segmentor alone, to test it and to predict with it."""
     model = cfg.model.segmentor
     model.data_preprocessor = {
-        **model.get('data_preprocessor', {}),
+        **(model.get('data_preprocessor') or cfg.get('data_preprocessor', {})),
         **cfg.model.get('data_preprocessor', {}), 'type': 'SegDataPreProcessor'
     }
+    model.data_preprocessor.pop('mask_padding', None)
     plain = {key: cfg[key] for key in KEPT if key in cfg}
-    # inference_model reads it
-    plain.setdefault('test_pipeline',
-                     cfg.test_dataloader.dataset.get('pipeline'))
+    if 'test_pipeline' not in plain and cfg.get('test_dataloader'):
+        # inference_model reads it
+        plain['test_pipeline'] = cfg.test_dataloader.dataset.get('pipeline')
     for key in ('val_evaluator', 'test_evaluator'):
-        metrics = cfg[key] if isinstance(cfg[key], list) else [cfg[key]]
+        metrics = cfg.get(key)
+        if not metrics:
+            continue
         plain[key] = [
             {**metric, 'type': 'IoUMetric'}
             if metric.type == 'TeacherStudentIoUMetric' else metric
-            for metric in metrics
+            for metric in (metrics if isinstance(metrics, list) else [metrics])
         ]
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
@@ -110,20 +114,26 @@ def test(cfg: Config, checkpoint: Path, work_dir: str) -> float:
         work_dir=work_dir,
         load_from=str(checkpoint),
         resume=False,
-        log_level='WARNING')
+        launcher='none',
+        log_level='WARNING',
+        test_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']))
     return Runner.from_cfg(cfg).test()['mIoU']
 
 
 def main() -> None:
     args = parse_args()
     register_all_modules()
-    checkpoint = torch.load(
-        args.checkpoint, map_location='cpu', weights_only=True)
-    cfg = Config.fromstring(checkpoint['meta'].get('cfg', 'model = {}'), '.py')
-    if cfg.model.get('type') != 'PSMT':
+    try:
+        checkpoint = torch.load(
+            args.checkpoint, map_location='cpu', weights_only=True)
+    except (UnpicklingError, RuntimeError) as error:
+        raise SystemExit(f'{args.checkpoint} cannot be read: {error}')
+    text = checkpoint.get('meta', {}).get('cfg', 'model = dict(type=None)')
+    cfg = Config.fromstring(text, '.py')
+    if cfg.model.type not in ('PSMT', 'mmseg.PSMT'):
         raise SystemExit(f'{args.checkpoint} holds no PS-MT model but '
-                         f'model.type={cfg.model.get("type")!r}: give a '
-                         'checkpoint that tools/train.py wrote')
+                         f'model.type={cfg.model.type!r}: give a checkpoint '
+                         'that tools/train.py wrote')
     weights = plain_weights(checkpoint['state_dict'], NETS[args.which])
     plain = plain_config(cfg.copy())
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +147,7 @@ def main() -> None:
         return
     print('It is the average of the weights of both teachers: one pass '
           'instead of the two whose logits PS-MT averages.')
-    if args.no_test:
+    if args.no_test or not cfg.get('test_dataloader'):
         print('What that does to the mIoU was not tested.')
         return
     cfg.model.predict_with = 'teachers'

@@ -8,17 +8,20 @@ from mmseg_psmt.models.heads import INPUTS, REFUSED, SITES
 
 TITLE = """# Decode heads
 
-Written by `python tools/list_heads.py`. Each row is tested on
-a stock config of mmseg with random weights: what the head predicts must be
-what is decoded from the feature that enters the site, and PS-MT must train
-it (`tests/test_heads.py`). Of two sites the first that the head has counts.
+Written by `python tools/list_heads.py`. Each row that is not
+refused is tested on a stock config of mmseg with random weights: what the head
+predicts must be what is decoded from the feature that enters the site, and
+PS-MT must train it (`tests/test_heads.py`). Of two sites the first that the
+head has counts.
 
 T-VAT perturbs the feature in front of the *site*, a submodule of the head; the
 teachers decode it with the site and `cls_seg`. `model.perturb_at` names
 another site; `'conv_seg'` is the last feature of every head that ends in
 `cls_seg`, and `'inputs'` are all features that enter the head, which is then
-run again. A head that is not listed, such as your own, is run again. A site
-of your choice is checked in the first iteration (not in a cascade).
+run again; heads that take more or other things than a list of features (DDR,
+PID, DPT, the last of a cascade) cannot be. A head that is not mmseg's, such as
+your own, is run again. A site of your choice is checked in the first iteration
+after the warm-up.
 """
 
 
@@ -49,7 +52,11 @@ def page() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path('docs/heads.md'))
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path(__file__).parents[1] / 'docs/heads.md',
+        help='page to write')
     parser.parse_args().out.write_text(page())
 
 

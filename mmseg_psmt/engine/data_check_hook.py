@@ -34,7 +34,7 @@ class DataCheckHook(Hook):
         labeled = runner.train_dataloader.dataset.labeled
         segmentor = unwrap(runner).segmentor
         yield from class_problems(segmentor, 'labelled', labeled)
-        if runner.val_dataloader is not None:
+        if runner.val_loop is not None:
             validation = runner.val_dataloader.dataset
             yield from class_problems(segmentor, 'validation', validation)
             yield from leaks('labelled', labeled, validation)

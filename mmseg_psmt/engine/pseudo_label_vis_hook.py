@@ -69,9 +69,9 @@ class PseudoLabelVisHook(Hook):
 
         rows = []
         for i, sample in enumerate(samples):
-            image = images[i] * model.data_preprocessor.std
-            image = (image + model.data_preprocessor.mean).clamp(0, 255)
-            image = image.byte().permute(1, 2, 0).cpu().numpy()
+            image = images[i] * getattr(model.data_preprocessor, 'std', 1)
+            image = image + getattr(model.data_preprocessor, 'mean', 0)
+            image = image.clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
             truth = (
                 paint(sample.gt_sem_seg.data[0])
                 if 'gt_sem_seg' in sample else np.full_like(image, 255))

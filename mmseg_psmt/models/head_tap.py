@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from .heads import INPUTS, find_site, prediction_of
+from .heads import INPUTS, find_site, head_with_inputs, prediction_of
 
 Perturb = Callable[[Tensor], Tensor]
 
@@ -28,7 +28,7 @@ class HeadTap:
         self.site = find_site(head, perturb_at)
         self.verified = perturb_at in (None, INPUTS)
         self._perturb: Optional[Perturb] = None
-        self._levels: List[Tensor] = []
+        self._shapes: List[torch.Size] = []
         if self.site == INPUTS:
             # Heads call their forward by name, which no hook would notice.
             self._forward = head.forward
@@ -45,21 +45,21 @@ class HeadTap:
 
     def _run(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if self._perturb is not None:
-            self._levels = inputs
             if not all(map(torch.is_tensor, inputs)):
                 raise TypeError(
                     'T-VAT cannot perturb the inputs of a head that are not '
                     'tensors alone: name a submodule with model.perturb_at, '
                     "such as 'conv_seg', or set model.tvat=None")
-            feat = torch.cat([x.flatten(1) for x in self._levels], dim=1)
+            self._shapes = [x.shape for x in inputs]
+            feat = torch.cat([x.flatten(1) for x in inputs], dim=1)
             inputs = self._unpack(feat + self._perturb(feat).to(feat.dtype))
         return self._forward(inputs, *args, **kwargs)
 
     def _unpack(self, feat: Tensor) -> List[Tensor]:
-        sizes = [x[0].numel() for x in self._levels]
+        sizes = [shape[1:].numel() for shape in self._shapes]
         return [
-            part.reshape(level.shape)
-            for part, level in zip(feat.split(sizes, dim=1), self._levels)
+            part.reshape(shape)
+            for part, shape in zip(feat.split(sizes, dim=1), self._shapes)
         ]
 
     @contextmanager
@@ -78,7 +78,7 @@ class HeadTap:
 
     @torch.no_grad()
     def verify(self, segmentor: nn.Module, images: Tensor) -> None:
-        """Check a site that the user chose, once and not in a cascade.
+        """Check a site that the user chose, once.
 
         Decoding what enters the site must be what the head predicts.
 
@@ -89,16 +89,15 @@ class HeadTap:
         Raises:
             ValueError: If it is not.
         """
-        head = segmentor.decode_head
-        if self.verified or isinstance(head, nn.ModuleList):
+        if self.verified:
             return
         self.verified = True
-        inputs = segmentor.extract_feat(images)
+        head, inputs = head_with_inputs(segmentor, images)
         seen: List[Tensor] = []
         handle = head.get_submodule(self.site).register_forward_pre_hook(
             lambda module, args: seen.append(copy.deepcopy(args[0])))
         try:
-            expected = prediction_of(head, head.forward(inputs))
+            expected = prediction_of(head, head.forward(*inputs))
         finally:
             handle.remove()
         try:

@@ -1,5 +1,5 @@
-"""What PS-MT knows of mmseg's decode heads; no other file names one."""
-from typing import Sequence, Union
+"""What PS-MT knows of mmseg's decode heads; no other module names one."""
+from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -51,6 +51,13 @@ REFUSED = {
     'VPDDepthHead': 'it predicts depth, not classes',
 }
 
+# Heads that cannot be run again, and those derived from them.
+_SINGLE_PASS = {
+    'BaseCascadeDecodeHead': 'it also takes the logits of the head before',
+    'DDRHead': 'it takes other inputs in training',
+    'PIDHead': 'it takes other inputs in training',
+}
+
 # The prediction, of heads whose forward gives several logits.
 _PREDICTION = {
     'DAHead': 0,
@@ -75,7 +82,11 @@ def refuse(segmentor: ConfigType) -> None:
                 'the same backbone')
 
 
-def find_site(head: nn.Module, perturb_at: Union[str, None] = None) -> str:
+def _kinds(head: nn.Module) -> List[str]:
+    return [kind.__name__ for kind in type(head).__mro__]
+
+
+def find_site(head: nn.Module, perturb_at: Optional[str] = None) -> str:
     """Name of the submodule in front of which a head is perturbed.
 
     Args:
@@ -85,26 +96,35 @@ def find_site(head: nn.Module, perturb_at: Union[str, None] = None) -> str:
             one.
 
     Returns:
-        str: Dotted name; 'inputs' for a head that is not known.
+        str: Dotted name; 'inputs' for a head that is not mmseg's own.
 
     Raises:
-        ValueError: If ``perturb_at`` names no submodule.
+        ValueError: If ``perturb_at`` names no submodule, or the head cannot
+            be run again from its inputs.
     """
     names = dict(head.named_modules())
-    if perturb_at is not None:
-        if perturb_at != INPUTS and perturb_at not in names:
+    if perturb_at not in (None, INPUTS):
+        if perturb_at not in names:
             children = [name for name, _ in head.named_children()]
             raise ValueError(
                 f'perturb_at={perturb_at!r} is no submodule of '
                 f'{type(head).__name__}; its children are {children}, and '
                 f'{INPUTS!r} stands for all that enters it')
         return perturb_at
-    for site in SITES.get(type(head).__name__, ()):
+    known = type(head).__module__.startswith('mmseg.') and perturb_at is None
+    for site in SITES.get(type(head).__name__, ()) if known else ():
         parent, _, last = site.rpartition('.')
         if last == '-1':
             site = f'{parent}.{len(names[parent]) - 1}'
         if site in names:
             return site
+    for kind in _kinds(head):
+        if kind in _SINGLE_PASS:
+            raise ValueError(
+                f'{type(head).__name__} cannot be run again for T-VAT: '
+                f'{_SINGLE_PASS[kind]}. Name the submodule that takes its '
+                "last feature with model.perturb_at ('conv_seg' suits every "
+                'head that ends in cls_seg), or set model.tvat=None')
     return INPUTS
 
 
@@ -117,15 +137,33 @@ def tapped_head(segmentor: nn.Module) -> nn.Module:
     heads = segmentor.decode_head
     if not isinstance(heads, nn.ModuleList):
         return heads
-    refines = type(heads[-1]).__name__ == 'PointHead'
-    return heads[-2] if refines else heads[-1]
+    return heads[-2] if 'PointHead' in _kinds(heads[-1]) else heads[-1]
+
+
+def head_with_inputs(segmentor: nn.Module,
+                     images: Tensor) -> Tuple[nn.Module, list]:
+    """The tapped head, and what its forward is given for images."""
+    tapped, feats = tapped_head(segmentor), segmentor.extract_feat(images)
+    inputs = [feats]
+    for head in (() if tapped is segmentor.decode_head else
+                 segmentor.decode_head):
+        if head is tapped:
+            break
+        inputs = [feats, head.forward(*inputs)]
+    return tapped, inputs
 
 
 def prediction_of(head: nn.Module, out: Union[Tensor,
                                               Sequence[Tensor]]) -> Tensor:
     """Logits (N, K, h, w) that a head predicts with, of what it returns."""
-    return out if torch.is_tensor(out) else out[_PREDICTION[
-        type(head).__name__]]
+    if torch.is_tensor(out):
+        return out
+    for kind in _kinds(head):
+        if kind in _PREDICTION:
+            return out[_PREDICTION[kind]]
+    raise ValueError(f'{type(head).__name__} returns {len(out)} outputs, and '
+                     'PSMT cannot tell which is the prediction: let its '
+                     'forward return that one')
 
 
 def logits_of(segmentor: nn.Module, images: Tensor) -> Tensor:

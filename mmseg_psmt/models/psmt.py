@@ -104,11 +104,15 @@ class PSMT(BaseSegmentor):
                  pretrained: None = None,
                  train_cfg: None = None,
                  init_cfg: OptMultiConfig = None):
-        # The runner fills in the type of a top-level data_preprocessor.
+        own, stock = data_preprocessor or {}, segmentor.get(
+            'data_preprocessor') or {}
+        # The runner fills in a top-level one, which a model with its own
+        # does not heed.
+        if stock and own.get('type') not in (None, 'SemiSegDataPreProcessor'):
+            own = {}
         super().__init__({
-            **(segmentor.get('data_preprocessor') or {}),
-            **(data_preprocessor or {}),
-            'type': 'SemiSegDataPreProcessor'
+            **stock,
+            **own, 'type': 'SemiSegDataPreProcessor'
         }, init_cfg)
         _require('pretrained and train_cfg', (pretrained, train_cfg),
                  'given to model.segmentor', not (pretrained or train_cfg))
