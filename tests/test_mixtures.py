@@ -70,6 +70,7 @@ def small(name, data, work_dir, **options):
     cfg.merge_from_dict({
         'model.segmentor.pretrained': None,
         'model.data_preprocessor.size': (64, 64),
+        'model.data_preprocessor.mask_padding': False,
         'model.warmup_iters': 4,
         'model.alternate_every': 3,
         'model.ramp_iters': 4,

@@ -285,7 +285,8 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
     runner = SimpleNamespace(
         model=model,
         iter=0,
-        logger=SimpleNamespace(info=messages.append),
+        cfg=dict(auto_scale_lr=dict(base_batch_size=16)),
+        logger=SimpleNamespace(info=messages.append, warning=messages.append),
         train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
         optim_wrapper=SimpleNamespace(optimizer=optimizer))
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
@@ -313,6 +314,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         assert all(p in optimizer.state for p in model.segmentor.parameters())
     assert all(p.grad is None for p in model.teachers.parameters())
     assert '4 iterations' in messages[0]
+    assert 'batch is 2, that of the recipe 16' in messages[1]
 
 
 def test_copies_stay_copies_until_the_warmup_ends():
@@ -421,6 +423,18 @@ def test_a_wrong_perturb_at_is_refused_in_the_first_iteration(site):
 def test_the_type_of_a_stock_preprocessor_is_replaced():
     model = build(data_preprocessor=dict(type='SegDataPreProcessor', size=7))
     assert type(model.data_preprocessor).__name__ == 'SemiSegDataPreProcessor'
+
+
+def test_the_preprocessor_is_that_of_the_plain_model():
+    stock = dict(SEGMENTOR.data_preprocessor, mean=[1., 2., 3.])
+    segmentor = dict(SEGMENTOR, data_preprocessor=stock)
+    top_level = dict(SEGMENTOR.data_preprocessor)  # from the runner
+    for own, mean in ((None, 1), (top_level, 1), (dict(mean=[4.] * 3), 4)):
+        model = build(segmentor=segmentor, data_preprocessor=own)
+        assert model.data_preprocessor.mean[0].item() == mean
+    del segmentor['data_preprocessor']
+    model = build(segmentor=segmentor, data_preprocessor=top_level)
+    assert model.data_preprocessor.mean[0].item() == pytest.approx(123.675)
 
 
 def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():

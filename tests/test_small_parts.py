@@ -253,6 +253,12 @@ def test_valid_is_false_on_padding_alone():
         assert valid[i, y, x] == (y < h and x < w)
 
 
+def test_padding_counts_where_it_is_not_masked():
+    batch = {name: view(sizes) for name, sizes in SIZES.items()}
+    assert SemiSegDataPreProcessor(**SETTINGS, mask_padding=False)(
+        batch, training=True)['inputs']['valid'].all()
+
+
 def test_evaluation_is_that_of_the_stock_preprocessor():
     data = view([(5, 7), (5, 7)])
     out = SemiSegDataPreProcessor(**SETTINGS)(data, training=False)

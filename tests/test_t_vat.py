@@ -108,6 +108,28 @@ def test_one_iteration_is_the_gradient_of_the_kl(feat, decode):
         cosine, torch.ones_like(cosine), atol=1e-3, rtol=0)
 
 
+def test_a_constant_in_the_norm_shrinks_a_small_gradient(feat):
+    """A linear decoder, whose gradient is known, and too small for it."""
+    scale, norm_eps = 3e-2, 0.5
+    weight = torch.randn(3, 304, 1, 1, generator=seeded(1)) * scale
+
+    def decode(f):
+        return torch.nn.functional.conv2d(f, weight)
+
+    r = t_vat(feat, decode, eps=EPS, norm_eps=norm_eps, generator=seeded())
+    noise = torch.randn(feat.shape, generator=seeded())
+    length = norms(noise).float()[:, None, None, None]
+    step = 0.1 * noise / (length + norm_eps)
+    moved = torch.softmax(decode(feat + step), 1)
+    p = torch.softmax(decode(feat), 1)
+    gradient = torch.nn.functional.conv_transpose2d(moved - p, weight)
+    size = norms(gradient).float()
+    assert (norms(r) < 0.5 * EPS).all()
+    torch.testing.assert_close(
+        r, EPS * gradient / (size + norm_eps)[:, None, None, None],
+        rtol=1e-2, atol=1e-2 * r.abs().max().item())
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_autocast_changes_nothing(feat, decode, dtype):
     feat = feat.to(dtype)

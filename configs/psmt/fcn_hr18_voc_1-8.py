@@ -1,7 +1,7 @@
 # FCN on HRNet.
 _base_ = [
-    '../_base_/models/fcn_hr18.py', '../_base_/datasets/voc.py',
-    '../_base_/schedules/voc_1-8.py', '../_base_/default_runtime.py'
+    '../_base_/models/fcn_hr18.py', '../_base_/splits/voc_1-8.py',
+    '../_base_/default_runtime.py'
 ]
 model = dict(
     _delete_=True,

@@ -1,7 +1,7 @@
 # PSPNet, with its auxiliary head.
 _base_ = [
-    '../_base_/models/pspnet_r50-d8.py', '../_base_/datasets/voc.py',
-    '../_base_/schedules/voc_1-8.py', '../_base_/default_runtime.py'
+    '../_base_/models/pspnet_r50-d8.py', '../_base_/splits/voc_1-8.py',
+    '../_base_/default_runtime.py'
 ]
 model = dict(
     _delete_=True,

@@ -1,7 +1,7 @@
 # SegFormer, with its own optimiser.
 _base_ = [
-    '../_base_/models/segformer_mit-b0.py', '../_base_/datasets/voc.py',
-    '../_base_/schedules/voc_1-8_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/models/segformer_mit-b0.py',
+    '../_base_/splits/voc_1-8_adamw.py', '../_base_/default_runtime.py'
 ]
 model = dict(
     _delete_=True,

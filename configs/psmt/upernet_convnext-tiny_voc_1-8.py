@@ -1,7 +1,7 @@
 # UPerNet on a backbone of mmpretrain, with layer-wise learning rates.
 _base_ = [
-    '../_base_/models/upernet_convnext-tiny.py', '../_base_/datasets/voc.py',
-    '../_base_/schedules/voc_1-8_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/models/upernet_convnext-tiny.py',
+    '../_base_/splits/voc_1-8_adamw.py', '../_base_/default_runtime.py'
 ]
 custom_imports = dict(
     imports=['mmpretrain.models', 'mmseg_psmt'], allow_failed_imports=False)

@@ -35,6 +35,14 @@ class TeacherEMAHook(Hook):
         runner.logger.info(
             f'One pass over {len(loader.dataset)} images takes '
             f'{iters} iterations at a total batch of {batch}')
+        recipe = (runner.cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+        if recipe not in (None, batch):
+            runner.logger.warning(
+                f'The total batch is {batch}, that of the recipe {recipe}. '
+                'auto_scale_lr.enable=True scales the learning rate with it; '
+                'the lengths keep their meaning in passes if they are '
+                'computed for it, as those of VOC and Cityscapes are from '
+                'the number of processes')
 
     def before_train_iter(self,
                           runner: Runner,

@@ -11,7 +11,16 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
     """:class:`SegDataPreProcessor` for the views of a training batch.
 
     Images for validation and test pass through the parent unchanged.
+
+    Args:
+        mask_padding (bool): Whether the padding of unlabelled images is kept
+            out of the unsupervised loss. Defaults to True.
+        **kwargs: Those of the parent.
     """
+
+    def __init__(self, mask_padding: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.mask_padding = mask_padding
 
     def forward(self, data: dict, training: bool = False) -> Dict[str, Any]:
         """Process a batch.
@@ -36,8 +45,9 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
         }
         inputs = {name: view['inputs'] for name, view in batch.items()}
         weak = inputs['weak']
-        inputs['valid'] = weak.new_zeros(
-            (len(weak), *weak.shape[2:]), dtype=torch.bool)
+        inputs['valid'] = weak.new_full((len(weak), *weak.shape[2:]),
+                                        not self.mask_padding,
+                                        dtype=torch.bool)
         for mask, image in zip(inputs['valid'], data['weak']['inputs']):
             mask[:image.shape[1], :image.shape[2]] = True
         return dict(

@@ -15,14 +15,18 @@ def _check(xi: float, eps: float, num_iters: int) -> None:
                          f'1, got xi={xi}, eps={eps}, num_iters={num_iters}')
 
 
-def _unit(d: Tensor, fallback: Tensor) -> Tensor:
+def _unit(d: Tensor, fallback: Tensor, norm_eps: float) -> Tensor:
     """Scale each sample of ``d`` to L2 norm 1, whatever its magnitude.
 
     The largest entry is divided out first, so that neither tiny nor huge
     values are lost in the square. A sample that is all zero or not finite
-    takes that of ``fallback``, which has norm 1 already.
+    takes that of ``fallback``, which has norm 1 already. A ``norm_eps`` is
+    added to a plain norm instead.
     """
     flat = d.flatten(1)
+    if norm_eps:
+        return (flat /
+                (flat.norm(dim=1, keepdim=True) + norm_eps)).view_as(d)
     largest = flat.abs().amax(dim=1, keepdim=True)
     usable = torch.isfinite(largest) & (largest > 0)
     flat = flat / torch.where(usable, largest, torch.ones_like(largest))
@@ -35,6 +39,7 @@ def t_vat(feat: Tensor,
           xi: float = 0.1,
           eps: float = 2.0,
           num_iters: int = 1,
+          norm_eps: float = 0.,
           generator: Optional[torch.Generator] = None) -> Tensor:
     """Virtual adversarial perturbation of a feature, judged by the teachers.
 
@@ -55,6 +60,8 @@ def t_vat(feat: Tensor,
         xi (float): Step of the finite difference, an L2 norm per sample.
         eps (float): L2 norm of the result per sample.
         num_iters (int): Power iterations.
+        norm_eps (float): Added to the norms, as in the released code; the
+            result then has a norm of at most ``eps``.
         generator (torch.Generator, optional): Source of the first direction,
             on the device of ``feat``.
 
@@ -70,7 +77,7 @@ def t_vat(feat: Tensor,
         feat = feat.detach().float()
         noise = torch.randn(
             feat.shape, generator=generator, device=feat.device)
-        direction = _unit(noise, noise)
+        direction = _unit(noise, noise, norm_eps)
         with torch.no_grad():
             clean = F.softmax(decode(feat).float(), dim=1)
         for _ in range(num_iters):
@@ -80,7 +87,7 @@ def t_vat(feat: Tensor,
                     decode(feat + step).float(), dim=1)
                 divergence = F.kl_div(log_perturbed, clean, reduction='sum')
             gradient, = torch.autograd.grad(divergence, step)
-            direction = _unit(gradient, direction)
+            direction = _unit(gradient, direction, norm_eps)
         return eps * direction
 
 
@@ -92,15 +99,22 @@ class TVAT(nn.Module):
         xi (float): Step of the finite difference. Defaults to 0.1.
         eps (float): L2 norm of the perturbation per image. Defaults to 2.0.
         num_iters (int): Power iterations. Defaults to 1.
+        norm_eps (float): See :func:`t_vat`. Defaults to 0.
     """
 
-    def __init__(self, xi: float = 0.1, eps: float = 2.0, num_iters: int = 1):
+    def __init__(self,
+                 xi: float = 0.1,
+                 eps: float = 2.0,
+                 num_iters: int = 1,
+                 norm_eps: float = 0.):
         super().__init__()
         _check(xi, eps, num_iters)
         self.xi = xi
         self.eps = eps
         self.num_iters = num_iters
+        self.norm_eps = norm_eps
 
     def forward(self, feat: Tensor,
                 decode: Callable[[Tensor], Tensor]) -> Tensor:
-        return t_vat(feat, decode, self.xi, self.eps, self.num_iters)
+        return t_vat(feat, decode, self.xi, self.eps, self.num_iters,
+                     self.norm_eps)

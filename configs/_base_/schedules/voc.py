@@ -1,6 +1,9 @@
 # The paper's optimiser: no weight decay on norm and bias, one learning rate,
-# 1e-2 for 4 GPUs with 8 labelled images each. Children set the length.
+# 2.5e-3 per GPU. auto_scale_lr scales it with the total batch, and the lengths
+# are written in passes at 8 images per GPU, for as many GPUs as there are.
 _base_ = './sgd_poly.py'
+total_batch = 8 * int('{{$WORLD_SIZE:1}}')  # labelled, and as many unlabelled
 optim_wrapper = dict(
+    optimizer=dict(lr=1e-2),
     paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
-auto_scale_lr = dict(enable=False, base_batch_size=32)
+auto_scale_lr = dict(enable=True, base_batch_size=32)

@@ -1,4 +1,4 @@
-# For transformers and ConvNeXt; children set the learning rate.
+# The schedule of transformers and ConvNeXt; children set the learning rate.
 _base_ = './voc_1-8.py'
 optim_wrapper = dict(
     _delete_=True,

@@ -1,0 +1,162 @@
+"""The configs of the paper's rows hold its recipe, on any number of GPUs."""
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine import Config
+from mmseg.registry import MODELS, TRANSFORMS
+from mmseg.utils import register_all_modules
+
+import mmseg_psmt  # noqa: F401
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs/psmt'
+VOC, CITYSCAPES = 10582, 2975  # training images
+# labelled, passes over the unlabelled images, weight; mIoU of R50 and R101
+ROWS = {
+    'voc_1-16': (662, 80, 1.5, 72.83, 75.50),
+    'voc_1-8': (1323, 80, 1.5, 75.70, 78.20),
+    'voc_1-4': (2646, 200, 1.5, 76.43, 78.72),
+    'voc_1-2': (5291, 300, 1.5, 77.88, 79.76),
+    'voc-blender_1-16': (662, 80, 1.5, None, 78.79),
+    'voc-blender_1-8': (1323, 80, 1.5, None, 80.29),
+    'voc-blender_1-4': (2646, 200, 1.5, None, 80.66),
+    'voc-blender_1-2': (5291, 300, 1.5, None, 80.87),
+    'voc-hq_92': (92, 80, 0.06, None, 65.80),
+    'voc-hq_183': (183, 80, 0.6, None, 69.58),
+    'voc-hq_366': (366, 80, 0.6, None, 76.57),
+    'voc-hq_732': (732, 80, 0.6, None, 78.42),
+    'voc-hq_1464': (1464, 80, 1.5, None, 80.01),
+    'cityscapes_1-8': (372, 320, 3.0, 75.76, 76.89),
+    'cityscapes_1-4': (744, 450, 3.0, 76.92, 77.60),
+    'cityscapes_1-2': (1488, 550, 3.0, 77.64, 79.09),
+}
+
+
+def load(name, gpus=1):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('WORLD_SIZE', str(gpus))
+        return Config.fromfile(
+            CONFIGS / f'{name}.py', import_custom_modules=False)
+
+
+@pytest.mark.parametrize('gpus', [1, 2, 4])
+@pytest.mark.parametrize('depth', [50, 101])
+@pytest.mark.parametrize('row', ROWS)
+def test_the_recipe_of_the_paper(row, depth, gpus):
+    labeled, passes, weight, *published = ROWS[row]
+    cfg = load(f'deeplabv3plus_r{depth}_{row}', gpus)
+    voc = row.startswith('voc')
+    batch = (8 if voc else 4) * gpus
+
+    def iterations(images):  # of one pass
+        return images // batch + (images % batch > 0)
+
+    unlabeled = (VOC if voc else CITYSCAPES) - labeled
+    assert cfg.train_dataloader.batch_size * gpus == batch
+    assert cfg.model.warmup_iters == 5 * iterations(labeled)
+    assert cfg.model.ramp_iters == 12 * iterations(unlabeled)
+    end = 5 * iterations(labeled) + passes * iterations(unlabeled)
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end == end
+    assert cfg.model.unsup_weight == weight
+
+    optimizer, scale = cfg.optim_wrapper.optimizer, cfg.auto_scale_lr
+    assert scale.enable
+    rate = optimizer.lr * batch / scale.base_batch_size
+    assert rate == pytest.approx(
+        2.5e-3 * gpus if voc else 4.5e-3 / 2 * gpus)
+    assert (optimizer.type, optimizer.momentum,
+            optimizer.weight_decay) == ('SGD', 0.9, 1e-4)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(
+        norm_decay_mult=0., bias_decay_mult=0.)
+    assert cfg.param_scheduler[0].power == 0.9
+
+    model = cfg.model
+    assert model.segmentor.backbone.depth == depth
+    assert (model.assist_topk, model.teachers_init) == (7, 'independent')
+    assert model.get('ema_decay', 0.996) == 0.996
+    crop = (512, 512) if voc else (720, 720)
+    assert model.data_preprocessor['size'] == crop
+    head = model.segmentor.decode_head
+    assert (head.num_classes, head.channels) == (21 if voc else 19, 256)
+    assert cfg.benchmark.get('published') == published[depth == 101]
+    test = model.segmentor.test_cfg
+    assert test.mode == ('whole' if voc else 'slide')
+    mix = model.get('mix')
+    assert mix is None if voc else (mix[0].num_boxes,
+                                    mix[0].area) == (3, (0.25, 0.5))
+
+
+@pytest.mark.parametrize('split, published',
+                         [('1-8', 77.12), ('1-4', 78.38), ('1-2', 79.22)])
+def test_the_variant_of_cityscapes_with_larger_crops(split, published):
+    cfg = load(f'deeplabv3plus_r50_cityscapes-800_{split}')
+    assert cfg.benchmark.published == published
+    assert cfg.model.data_preprocessor['size'] == (800, 800)
+    assert cfg.model.segmentor.test_cfg.crop_size == (800, 800)
+    for part in ('labeled', 'unlabeled'):
+        pipeline = cfg.train_dataloader.dataset[part].pipeline
+        crops = [t.crop_size for t in pipeline if t.type == 'RandomCrop']
+        assert crops == [(800, 800)]
+        assert len(pipeline) == 6
+
+
+ABLATIONS = {
+    'one-teacher': dict(num_teachers=1),
+    'no-tvat': dict(tvat=None),
+    'no-conf-ce': dict(consistency=dict(type='SoftmaxMSELoss')),
+    'no-cutmix': dict(mix=[]),
+    'meanteacher': dict(
+        num_teachers=1,
+        tvat=None,
+        mix=[],
+        consistency=dict(type='SoftmaxMSELoss')),
+    'faithful': dict(
+        tvat=dict(type='TVAT', xi=1e-6, norm_eps=1e-8), teacher_norm='batch'),
+}
+
+
+@pytest.mark.parametrize('data', ['voc', 'cityscapes'])
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_an_ablation_changes_what_its_name_says(name, data):
+    whole = load(f'deeplabv3plus_r50_{data}_1-8')
+    part = load(f'deeplabv3plus_r50_{data}_1-8_{name}')
+    model = {**whole.model.to_dict(), **ABLATIONS[name]}
+    if name == 'faithful':
+        model['data_preprocessor']['mask_padding'] = False
+        if data == 'cityscapes':
+            model['predict_with'] = ['teacher1', 'student']
+    assert part.model.to_dict() == model
+    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper'):
+        assert part[key] == whole[key]
+
+
+@pytest.mark.parametrize('data', ['voc', 'cityscapes'])
+def test_supervised_only_sees_the_same_labels_as_often(data):
+    whole = load(f'deeplabv3plus_r50_{data}_1-8')
+    alone = load(f'deeplabv3plus_r50_{data}_1-8_supervised')
+    assert alone.train_cfg == whole.train_cfg
+    labeled = whole.train_dataloader.dataset.labeled.to_dict()
+    dataset = alone.train_dataloader.dataset.to_dict()
+    strong = labeled['pipeline'].pop()['labeled']
+    assert dataset.pop('pipeline') == labeled.pop('pipeline') + strong
+    assert dataset == labeled
+    model, segmentor = alone.model, whole.model.segmentor
+    assert model.data_preprocessor.pop('size') is not None
+    assert model == segmentor and alone.custom_hooks == []
+
+
+@pytest.mark.parametrize('file', sorted(CONFIGS.glob('deeplab*.py')),
+                         ids=lambda file: file.stem)
+def test_every_config_builds(file):
+    register_all_modules()
+    cfg = load(file.stem)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    net = getattr(model, 'segmentor', model)
+    metainfo = cfg.images.get('metainfo', {})
+    classes = len(metainfo.get('classes', range(21)))
+    assert net.num_classes == (19 if 'cityscapes' in file.stem else classes)
+    dataset = cfg.train_dataloader.dataset
+    for part in (dataset.get('labeled', dataset),
+                 dataset.get('unlabeled', dataset)):
+        assert [TRANSFORMS.build(step) for step in part.pipeline]
