@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine import Config
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.utils import register_all_modules
@@ -160,3 +161,25 @@ def test_every_config_builds(file):
     for part in (dataset.get('labeled', dataset),
                  dataset.get('unlabeled', dataset)):
         assert [TRANSFORMS.build(step) for step in part.pipeline]
+
+
+def test_the_index_names_every_config_of_the_paper():
+    index = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())
+    page = (CONFIGS / 'README.md').read_text()
+    listed = {Path(model['Config']).stem: model for model in index['Models']}
+    assert {*listed} == {
+        file.stem
+        for data in ('voc', 'cityscapes') for file in CONFIGS.glob('*.py')
+        if f'_{data}' in file.stem
+    }
+    for name, model in listed.items():
+        about = load(name).benchmark
+        assert model['Results'] == []
+        assert model['Metadata'] == {
+            'Training Data': f'{about.data}, {about.protocol}',
+            'Method': about.method
+        }
+        published = about.get('published')
+        published = f'{published:.2f}' if published else '–'
+        assert (f'| [{name}]({name}.py) | {about.data} | {about.protocol} | '
+                f'{about.method} | {published} | not run |') in page

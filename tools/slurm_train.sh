@@ -17,6 +17,7 @@ CPUS_PER_TASK=${CPUS_PER_TASK:-5}
 SRUN_ARGS=${SRUN_ARGS:-}
 
 PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}" \
+WORLD_SIZE="$GPUS" \
 srun -p "$PARTITION" \
     --job-name="$JOB_NAME" \
     --gres=gpu:"$GPUS_PER_NODE" \

@@ -5,4 +5,4 @@ model = dict(
     teacher_norm='batch',
     data_preprocessor=dict(mask_padding=False),
     predict_with=['teacher1', 'student'])
-benchmark = dict(method='PS-MT, constants of the released code')
+benchmark = dict(method='PS-MT, released constants')

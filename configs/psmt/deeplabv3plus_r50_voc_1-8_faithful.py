@@ -4,4 +4,4 @@ model = dict(
     tvat=dict(type='TVAT', xi=1e-6, norm_eps=1e-8),
     teacher_norm='batch',
     data_preprocessor=dict(mask_padding=False))
-benchmark = dict(method='PS-MT, constants of the released code')
+benchmark = dict(method='PS-MT, released constants')
