@@ -15,3 +15,4 @@ model = dict(
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
 test_evaluator = val_evaluator
+benchmark = dict(method='PS-MT', data='shapes')

@@ -4,3 +4,4 @@ _base_ = [
     '../_base_/default_runtime.py'
 ]
 model = dict(data_preprocessor=dict(size=_base_.crop_size))
+benchmark = dict(method='supervised', data='shapes')
