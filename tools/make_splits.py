@@ -1,14 +1,20 @@
-"""Draw labelled and unlabelled lists of a data set that has all its masks.
+"""Draw labelled and unlabelled lists of a data set, or import published ones.
 
-Every mask is read once, as the config loads it. The labelled images are drawn
-by chance so that they cover every class, the rarest first, and hold each class
-about as often as the whole set does. The same seed gives the same lists. A
-training image that is also in the validation or the test is refused, and
-lists that exist are never overwritten.
+To draw, every mask is read once, as the config loads it. The labelled images
+are drawn by chance so that they cover every class, the rarest first, and hold
+each class about as often as the whole set does. The same seed gives the same
+lists. A training image that is also in the validation or the test is refused,
+and lists that exist are never overwritten.
 
   python tools/make_splits.py my_config.py --labeled 1/8 --folds 3 --out splits
 
-writes splits/fold0/labeled.txt, splits/fold0/unlabeled.txt, and so on.
+writes splits/fold0/labeled.txt, splits/fold0/unlabeled.txt, and so on, and
+beside them protocol.txt, one line that says how the lists were made.
+
+  python tools/make_splits.py my_config.py --import theirs.txt --out splits
+
+writes the same files from lists that others published. Their lines are bare
+names, or paths of images, with or without masks; no mask is read.
 """
 import argparse
 import os.path as osp
@@ -17,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from mmengine import Config
@@ -29,6 +35,16 @@ from mmseg.utils import register_all_modules
 
 from mmseg_psmt.datasets import SemiSegDataset
 from mmseg_psmt.datasets.semi_dataset import leaves
+
+VOC, CITYSCAPES = 10582, 2975  # images of the whole training set
+VOC_OWN = 1464  # of them those that VOC has masks of: high quality
+PROTOCOLS = {(VOC, n, n): f'high quality {n}'
+             for n in (92, 183, 366, 732, VOC_OWN)}
+for share, n, own, city in (('1/16', 662, 93, 186), ('1/8', 1323, 193, 372),
+                            ('1/4', 2646, 388, 744), ('1/2', 5291, 742, 1488)):
+    PROTOCOLS[VOC, n, own] = f'CPS {share}'
+    PROTOCOLS[VOC, n, min(n, VOC_OWN)] = f'U2PL {share}'
+    PROTOCOLS[CITYSCAPES, city, None] = f'Cityscapes {share}'
 
 
 def build(cfg: Config, loader: str) -> List[Tuple[BaseSegDataset, dict]]:
@@ -61,7 +77,17 @@ def write(path: Path, names: Sequence[str]) -> None:
     path.write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
 
 
-def check_images(cfg: Config, images: Sequence[dict]) -> None:
+def write_lists(folder: Path, names: Sequence[str], labeled: Sequence[int],
+                unlabeled: Sequence[int], protocol: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / 'protocol.txt', [protocol])
+    for part, chosen in (('labeled', labeled), ('unlabeled', unlabeled)):
+        path = folder / f'{part}.txt'
+        write(path, [names[k] for k in chosen])
+        print(f"{part}=dict(ann_file='{path.resolve()}', ...)")
+
+
+def check_images(held_out: Dict[str, list], images: Sequence[dict]) -> None:
     """SystemExit where two images are one, or one is held out as well."""
     seen = {}
     for info in images:
@@ -69,10 +95,9 @@ def check_images(cfg: Config, images: Sequence[dict]) -> None:
         if seen.setdefault(osp.realpath(path), path) is not path:
             raise SystemExit(f'The training set holds {path} twice, the other '
                              f'as {seen[osp.realpath(path)]}: take one out')
-    for loader in ('val_dataloader', 'test_dataloader'):
-        held_out = {osp.realpath(info['img_path']) for _, info in (
-            build(cfg, loader) if cfg.get(loader) else ())}
-        shared = [path for real, path in seen.items() if real in held_out]
+    for loader, others in held_out.items():
+        held = {osp.realpath(info['img_path']) for _, info in others}
+        shared = [path for real, path in seen.items() if real in held]
         if shared:
             raise SystemExit(f'{len(shared)} training images are in {loader}, '
                              f'too, such as {", ".join(shared[:3])}: take '
@@ -96,6 +121,12 @@ def check_names(leaf: BaseSegDataset, names: Sequence[str],
             'labeled and unlabeled have different folders or suffixes')
 
 
+def check_file(leaf: BaseSegDataset, info: dict) -> None:
+    if not exists(info['img_path'], leaf.backend_args):
+        raise SystemExit(f'{info["img_path"]} does not exist: mend the list, '
+                         'data_prefix or img_suffix')
+
+
 def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
     """Pixels of each class in one mask; SystemExit where a file is wrong."""
     image, mask = info['img_path'], info.get('seg_map_path')
@@ -104,9 +135,7 @@ def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
     if load is None:
         raise SystemExit(f'The pipeline of {image} has no LoadAnnotations, '
                          'but the masks of all training images are needed')
-    if not exists(image, leaf.backend_args):
-        raise SystemExit(f'{image} does not exist: mend the list, '
-                         'data_prefix or img_suffix')
+    check_file(leaf, info)
     try:
         ids = load(info)['gt_seg_map']
     except Exception as error:
@@ -174,16 +203,109 @@ def table(classes: Sequence[str], pixels: np.ndarray,
     return '\n'.join(rows)
 
 
+def file_names(leaf: BaseSegDataset, info: dict) -> Tuple[str, str]:
+    """File name of an image, with and without img_suffix."""
+    name = osp.basename(info['img_path'])
+    return name, name[:len(name) - len(leaf.img_suffix)]
+
+
+def read_list(path: Path, known: Dict[str, int], held: Dict[str, str],
+              seen: Dict[int, str]) -> List[int]:
+    """Indices of the listed images; SystemExit where a line is wrong."""
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f'{path} cannot be read as a list of images: {error}')
+    chosen = []
+    for i, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name = line.split()[0]
+        file, where = osp.basename(name), f'line {i} of {path}'
+        if file in held:
+            raise SystemExit(f'{name}, {where}, is {held[file]}: take it out, '
+                             'or rename one if a training image is meant')
+        if file not in known:
+            raise SystemExit(
+                f'{name}, {where}, is no image of train_dataloader.dataset, '
+                f'which has such as {next(iter(known))}: mend the line, add '
+                'the image, or see ann_file, data_prefix and img_suffix')
+        if seen.setdefault(known[file], where) is not where:
+            raise SystemExit(f'{name}, {where}, is in {seen[known[file]]}, '
+                             'too: take one out')
+        chosen.append(known[file])
+    if not chosen:
+        raise SystemExit(f'{path} names no image: give another list')
+    return sorted(chosen)
+
+
+def protocol_of(leaf: BaseSegDataset, names: Sequence[str], used: int) -> str:
+    """Whose split it is, by the counts; ``names`` are the labelled images."""
+    high = None
+    if used == VOC:
+        path = Path(leaf.data_root or '', 'ImageSets/Segmentation/train.txt')
+        own = set(path.read_text().split()) if path.is_file() else ()
+        if len(own) == VOC_OWN:
+            high = sum(osp.basename(name) in own for name in names)
+            print(f'{high} labelled images are of high quality')
+        else:
+            print('How many labelled images are of high quality cannot be '
+                  f'told: {path} does not list the {VOC_OWN} of VOC 2012')
+    found = PROTOCOLS.get((used, len(names), high),
+                          f'unknown lists, {len(names)} labelled')
+    print(f'Protocol: {found}')
+    if found == 'high quality 732':
+        print('Two such lists are in circulation and share only 371 names: '
+              'which of them this is cannot be told from counts')
+    return found
+
+
+def import_lists(args: argparse.Namespace, owners: Sequence[BaseSegDataset],
+                 images: Sequence[dict], names: Sequence[str],
+                 held_out: Dict[str, list]) -> None:
+    known, seen = {}, {}
+    for k, image in enumerate(zip(owners, images)):
+        check_file(*image)
+        for file in file_names(*image):
+            if known.setdefault(file, k) != k:
+                raise SystemExit(f'{names[known[file]]} and {names[k]} have '
+                                 'the same file name, by which lists are '
+                                 'read: rename one')
+    held = {file: f'{image[1]["img_path"]} of {loader}'
+            for loader, others in held_out.items() for image in others
+            for file in file_names(*image)}
+    labeled = read_list(args.published, known, held, seen)
+    unlabeled = (read_list(args.import_unlabeled, known, held, seen)
+                 if args.import_unlabeled else
+                 [k for k in range(len(names)) if k not in seen])
+    if not unlabeled:
+        raise SystemExit(f'{args.published} names all {len(names)} images of '
+                         'the data set: no unlabelled one is left')
+    check_names(owners[0], names, images)
+    used = len(labeled) + len(unlabeled)
+    print(f'{args.out}: {len(labeled)} labelled, {len(unlabeled)} unlabelled, '
+          f'{len(names) - used} in neither list')
+    write_lists(args.out, names, labeled, unlabeled, protocol_of(
+        owners[0], [names[k] for k in labeled], used))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'config', help='mmseg config whose train_dataloader.dataset is the '
-        'whole training set, every image with its mask')
+        'whole training set; to draw, every image needs its mask')
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument(
+        '--labeled', help='draw: share of labelled images such as 1/8 or '
+        '0.125, rounded up, or their number such as 100')
+    mode.add_argument(
+        '--import', type=Path, dest='published', metavar='LABELED.txt',
+        help='published list of the labelled images')
     parser.add_argument(
-        '--labeled', required=True, help='share of labelled images such as '
-        '1/8 or 0.125, rounded up, or their number such as 100')
+        '--import-unlabeled', type=Path, metavar='UNLABELED.txt',
+        help='with --import; default: the other images of the data set')
     parser.add_argument(
         '--folds', type=int, default=1, help='independent draws, with the '
         'seeds SEED, SEED + 1 and so on; default 1')
@@ -196,11 +318,16 @@ def main() -> None:
     if args.folds < 1 or args.seed < 0:
         parser.error('--folds must be at least 1 and --seed at least 0, got '
                      f'{args.folds} and {args.seed}')
+    if args.published and (args.folds > 1 or args.seed):
+        parser.error('--folds and --seed are for --labeled')
+    if args.import_unlabeled and not args.published:
+        parser.error('--import-unlabeled needs --import')
     folders = [args.out / f'fold{i}' for i in range(args.folds)]
     if args.folds == 1:
         folders = [args.out]
+    parts = 'labeled', 'unlabeled', 'protocol'
     for path in (args.out, *(folder / f'{part}.txt' for folder in folders
-                             for part in ('labeled', 'unlabeled'))):
+                             for part in parts)):
         if path.is_file():
             raise SystemExit(f'{path} exists: choose another --out')
 
@@ -209,6 +336,12 @@ def main() -> None:
     owners, images = zip(*sorted(
         build(cfg, 'train_dataloader'), key=lambda image: name_of(*image)))
     names, total = [*map(name_of, owners, images)], len(images)
+    held_out = {loader: build(cfg, loader) for loader in (
+        'val_dataloader', 'test_dataloader') if cfg.get(loader)}
+    check_images(held_out, images)
+    if args.published:
+        import_lists(args, owners, images, names, held_out)
+        return
     try:
         count = (int(args.labeled) if args.labeled.isdigit() else
                  ceil(Fraction(args.labeled) * total))
@@ -222,7 +355,6 @@ def main() -> None:
     if not classes:
         raise SystemExit('train_dataloader.dataset names no classes: give it '
                          'metainfo=dict(classes=(...))')
-    check_images(cfg, images)
 
     print(f'Reading {total} masks', flush=True)
     with ThreadPoolExecutor() as pool:
@@ -232,11 +364,8 @@ def main() -> None:
         labeled = draw(pixels > 0, count, args.seed + i)
         print(f'\n{folder}: {count} labelled, {total - count} unlabelled, '
               f'seed {args.seed + i}\n{table(classes, pixels, labeled)}')
-        folder.mkdir(parents=True, exist_ok=True)
-        for part, chosen in (('labeled', labeled), ('unlabeled', ~labeled)):
-            path = folder / f'{part}.txt'
-            write(path, [names[k] for k in np.flatnonzero(chosen)])
-            print(f"{part}=dict(ann_file='{path.resolve()}', ...)")
+        write_lists(folder, names, np.flatnonzero(labeled),
+                    np.flatnonzero(~labeled), f'seeded, seed {args.seed + i}')
 
 
 if __name__ == '__main__':
