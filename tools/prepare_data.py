@@ -1,0 +1,150 @@
+"""From the archives of VOC 2012 and SBD, or of Cityscapes, to checked data.
+
+  python tools/prepare_data.py voc VOCtrainval_11-May-2012.tar benchmark.tgz
+  python tools/prepare_data.py cityscapes gtFine_trainvaltest.zip \\
+      leftImg8bit_trainvaltest.zip
+
+What lies unpacked below --out needs no archive. At last all is checked.
+"""
+import argparse
+import os
+import runpy
+import subprocess
+import sys
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import mmseg
+import numpy as np
+from mmseg.datasets import CityscapesDataset, PascalVOCDataset
+from PIL import Image
+
+from mmseg_psmt.datasets.semi_dataset import infos
+from mmseg_psmt.engine.data_check_hook import leaks, scan
+
+STEPS = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
+CONVERTERS = Path(mmseg.__file__).parent / '.mim/tools/dataset_converters'
+ROOTS = dict(voc='VOCdevkit/VOC2012', cityscapes='cityscapes')
+LISTS = 'ImageSets/Segmentation'
+JPEGS, MASKS, AUG = 'JPEGImages', 'SegmentationClass', 'SegmentationClassAug'
+PARTS = dict(  # number, list and folder of images, folder of masks
+    voc=[(1449, f'{LISTS}/val.txt', JPEGS, MASKS),
+         (1464, f'{LISTS}/train.txt', JPEGS, MASKS),
+         (2913, f'{LISTS}/trainval.txt', JPEGS, AUG),
+         (9118, f'{LISTS}/aug.txt', JPEGS, AUG),
+         (10582, f'{LISTS}/trainaug.txt', JPEGS, AUG)],
+    cityscapes=[(500, '', 'leftImg8bit/val', 'gtFine/val'),
+                (2975, '', 'leftImg8bit/train', 'gtFine/train')])
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add = parser.add_argument
+    add('data', choices=ROOTS)
+    add('archives', type=Path, nargs='*')
+    add('--out', type=Path, default=os.environ.get('PSMT_DATA', 'data'),
+        help='folder of all data sets; if unset $PSMT_DATA or data')
+    add('--check-only', action='store_true', help='write nothing')
+    args = parser.parse_args()
+    if args.check_only and args.archives:
+        parser.error('--check-only reads no archives: leave them out')
+    return args
+
+
+def unpack(archive: Path, out: Path) -> None:
+    """Unpack below ``out``; SystemExit if a member would leave it."""
+    print(f'unpacking {archive}', flush=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            file = zipfile.ZipFile(archive)
+            for name in file.namelist():
+                if not (out / name).resolve().is_relative_to(out.resolve()):
+                    raise ValueError(f'{name!r} is outside {out}')
+            file.extractall(out)
+        else:
+            tarfile.open(archive).extractall(out, filter='data')
+    except Exception as error:
+        raise SystemExit(f'{archive} is unfit, get it again: {error}')
+
+
+def prepare_voc(root: Path) -> None:
+    """Write SegmentationClassAug: masks of VOC, of SBD where it has none."""
+    train, val = ({*(root / LISTS / f'{part}.txt').read_text().split()}
+                  for part in ('train', 'val'))
+    (root / AUG).mkdir(exist_ok=True)
+    print(f'writing {root / AUG}', flush=True)
+    for name in train | val:
+        ids = np.array(Image.open(root / MASKS / f'{name}.png'))
+        Image.fromarray(ids).save(root / AUG / f'{name}.png')  # no palette
+    mats = root.parents[1] / 'benchmark_RELEASE/dataset/cls'
+    if mats.exists():
+        convert = runpy.run_path(str(CONVERTERS / 'voc_aug.py'))['convert_mat']
+        aug = {path.stem for path in mats.glob('*.mat')} - train - val
+        for name in aug:
+            convert(f'{name}.mat', str(mats), str(root / AUG))
+        for part, content in dict(aug=aug, trainaug=train | aug).items():
+            text = ''.join(f'{name}\n' for name in sorted(content))
+            (root / LISTS / f'{part}.txt').write_text(text)
+
+
+def prepare_cityscapes(root: Path) -> None:
+    """Draw the masks with train ids, if there are fewer than polygons."""
+    polygons, masks = (len([*root.glob(f'gtFine/*/*/*_{end}')])
+                       for end in ('polygons.json', 'labelTrainIds.png'))
+    if masks < polygons:
+        if not find_spec('cityscapesscripts'):
+            raise SystemExit(f'{root}/gtFine: {polygons - masks} masks are '
+                             'missing, run pip install cityscapesscripts')
+        (root / 'gtFine/test').mkdir(exist_ok=True)  # the converter lists it
+        subprocess.run([sys.executable, CONVERTERS / 'cityscapes.py', root,
+                        '--nproc', str(os.cpu_count())], check=True)
+
+
+def check(root: Path, data: str) -> list[str]:
+    """Print the tree with counts, read all files; return what is wrong."""
+    problems, parts, jobs = [], [], {}
+    cls = PascalVOCDataset if data == 'voc' else CityscapesDataset
+    for num, names, images, masks in PARTS[data]:
+        try:
+            parts.append(cls(
+                ann_file=names, data_root=str(root), pipeline=STEPS,
+                data_prefix=dict(img_path=images, seg_map_path=masks)))
+        except (AssertionError, OSError, ValueError):
+            parts.append([])
+        where, found = root / (names or images), len(parts[-1])
+        print(f'{found:7} {where}', flush=True)
+        if found != num:
+            problems.append(f'{where}: {found} images, not {num}: see '
+                            'docs/prepare_data.md for its archive')
+        jobs.update({info['seg_map_path']: (leaf, info)
+                     for leaf, info in infos(parts[-1])})
+    problems += leaks('training', parts[-1], parts[0])
+    with ThreadPoolExecutor() as pool:
+        for seen in pool.map(lambda job: scan(data, *job), jobs.values()):
+            problems += filter(None, map(seen.get, ('unread', 'shape', 'ids')))
+    return [*dict.fromkeys(problems)]
+
+
+def main() -> None:
+    args = parse_args()
+    root, voc = args.out / ROOTS[args.data], args.data == 'voc'
+    for archive in args.archives:
+        unpack(archive, args.out if voc else root)
+    problems = []
+    if not args.check_only:
+        try:
+            (prepare_voc if voc else prepare_cityscapes)(root)
+        except Exception as error:
+            problems.append(f'{root} cannot be completed: {error}')
+    problems += check(root, args.data)
+    if problems:
+        sys.exit('\n- '.join([f'{len(problems)} problems', *problems[:10]]))
+    print('fit')
+
+
+if __name__ == '__main__':
+    main()
