@@ -61,7 +61,8 @@ def data(tmp_path_factory):
     return root
 
 
-def small(name, data, work_dir, **options):
+def small(name, data, work_dir, net, **options):
+    """A shipped config that trains on the CPU in seconds."""
     os.environ['PSMT_DATA'] = str(data)
     try:
         cfg = Config.fromfile(REPO / f'configs/psmt/{name}.py')
@@ -92,16 +93,15 @@ def small(name, data, work_dir, **options):
         'visualizer.vis_backends': [dict(type='LocalVisBackend')],
         **options
     })
-    for key, value in MIXTURES[name].items():
+    for key, value in net.items():
         *path, last = key.split('.')
         reduce(getattr, path, cfg.model.segmentor)[last] = value
-    for part in cfg.train_dataloader.dataset.values():
-        if isinstance(part, dict):
-            for step in part.pipeline:
-                if step.type == 'RandomCrop':
-                    step.crop_size = (64, 64)
-                if step.type == 'RandomResize':
-                    step.scale = (64, 64)
+    dataset = cfg.train_dataloader.dataset
+    for step in (*dataset.labeled.pipeline, *dataset.unlabeled.pipeline):
+        if step.type == 'RandomCrop':
+            step.crop_size = (64, 64)
+        if step.type == 'RandomResize':
+            step.scale = (64, 64)
     return cfg
 
 
@@ -122,10 +122,10 @@ def test_mixture_trains_resumes_tests_and_exports(name, data, tmp_path,
                         lambda text, **kwargs: (text, True))
     register_all_modules()
     Runner.from_cfg(
-        small(name, data, tmp_path / 'a',
+        small(name, data, tmp_path / 'a', MIXTURES[name],
               **{'train_cfg.max_iters': 20})).train()
     runner = Runner.from_cfg(
-        small(name, data, tmp_path / 'a', resume=True,
+        small(name, data, tmp_path / 'a', MIXTURES[name], resume=True,
               **{'train_cfg.max_iters': 22}))
     runner.train()
     assert runner.iter == 22

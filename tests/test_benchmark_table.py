@@ -1,0 +1,330 @@
+"""reproduce.py trains, benchmark_table.py reads what it logged."""
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / 'tools'))
+import benchmark_table as bench  # noqa: E402
+import reproduce  # noqa: E402
+
+TINY = '''
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = dict(num_workers=0, persistent_workers=False)
+train_cfg = dict(max_iters=4, val_interval=4)
+default_hooks = dict(
+    logger=dict(interval=1), checkpoint=dict(interval=2, max_keep_ckpts=9))
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
+'''
+NET = '''dict(
+    backbone=dict(base_channels=8),
+    decode_head=dict(
+        in_channels=64, c1_in_channels=8, channels=8, c1_channels=4))
+'''
+BASE = f"_base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8"
+PSMT = f'''{BASE}.py'
+model = dict(warmup_iters=1, segmentor={NET}){TINY}
+benchmark = dict(
+    method='PS-MT', data='A & B_1', protocol='CPS 1/8', published=75.7)
+'''
+SUPERVISED = f'''{BASE}_supervised.py'
+model = {NET}{TINY}'''
+
+
+def call(tool, root, *words):
+    """Exit code and output of a tool."""
+    env = {**os.environ, 'PSMT_DATA': str(root), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, REPO / f'tools/{tool}.py', *map(str, words)],
+        cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=600)
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Two seeds of two methods, trained and tested in work_dirs."""
+    root = tmp_path_factory.mktemp('root')
+    call('make_shapes', root, '--out', root / 'shapes', '--num-train', 48,
+         '--num-val', 2)
+    (root / 'psmt.py').write_text(PSMT)
+    (root / 'plain.py').write_text(SUPERVISED)
+    code, out = call('reproduce', root, 'psmt.py', 'plain.py', '--seeds', 0, 1)
+    assert code == 0, out[-3000:]
+    assert '0 of 4 done' in out and '4 of 4 done' in out
+    assert re.search(r'\| PS-MT .*\| 0, 1 \| \d+\.\d+ ± ', out)
+    return root
+
+
+@pytest.fixture
+def copy(root, tmp_path, monkeypatch):
+    """Copies of the four work dirs, without checkpoints, to be changed."""
+    monkeypatch.setenv('PSMT_DATA', str(root))
+    monkeypatch.chdir(root)
+    shutil.copytree(root / 'work_dirs', tmp_path / 'work_dirs',
+                    ignore=shutil.ignore_patterns('*.pth'))
+    return {name: tmp_path / f'work_dirs/{name[:-1]}/seed{name[-1]}'
+            for name in ('psmt0', 'psmt1', 'plain0', 'plain1')}
+
+
+def only(paths):
+    path, = paths
+    return path
+
+
+def edit(path, *changes):
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def result(work_dir):
+    return only(work_dir.glob('test/*/*.json'))
+
+
+def start(work_dir):
+    """The config, the scalars and the text log of the training."""
+    config = only(work_dir.glob('2*/vis_data/config.py'))
+    return (config, config.with_name('scalars.json'),
+            only(config.parents[1].glob('*.log')))
+
+
+def change_entries(work_dir, change):
+    file = start(work_dir)[1]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text(''.join(
+        json.dumps(entry) + '\n' for entry in change(lines)))
+
+
+def files(folder):
+    return {path: path.stat().st_mtime for path in folder.rglob('*')}
+
+
+def test_list_changes_nothing(root):
+    before = files(root)
+    code, out = call('reproduce', root, 'psmt.py', '--seeds', 1, 2, '--list')
+    assert code == 0 and out.count('1 of 2 done') == 1
+    assert 'work_dirs/psmt/seed1: done' in out
+    assert 'work_dirs/psmt/seed2: to train (from 0)' in out
+    assert files(root) == before
+
+
+def test_a_cut_training_is_named_resumed_and_tested(root, copy):
+    cut = root / 'cut/plain/seed0'
+    shutil.copytree(root / 'work_dirs/plain/seed0', cut)
+    shutil.rmtree(cut / 'test')
+    (cut / 'iter_4.pth').unlink()
+    (cut / 'last_checkpoint').write_text(str(cut / 'iter_2.pth'))
+    change_entries(cut, lambda lines: [{**entry, 'time': 7200.}
+                                       for entry in lines[:3]])
+    log = start(cut)[2]
+    log.write_text(log.read_text().partition('Saving checkpoint at 4')[0])
+    row = only(bench.table([cut]))
+    assert row['mIoU student'] == 'not finished (3 of 4)'
+    assert row['hours'] == '6.00'
+    assert reproduce.state(Path('plain.py'), cut) == 'to train (from 2)'
+    code, out = call('reproduce', root, 'plain.py', '--seeds', 0,
+                     '--work-dirs', 'cut')
+    assert code == 0 and '1 of 1 done' in out, out[-3000:]
+    again = sorted(cut.glob('2*/vis_data/scalars.json'))[-1]
+    assert json.loads(again.read_text().splitlines()[0])['step'] == 3
+    row = only(bench.table([cut]))
+    assert row['hours'] == '4.00'  # the third iteration counts once
+    assert row['batch'] == '2' and row['seeds'] == '0'
+    mean = json.loads(result(cut).read_text())['mIoU']
+    assert row['mIoU student'] == f'{mean:.2f}'
+
+
+def test_what_remains_depends_on_the_config(root, copy):
+    done = root / 'work_dirs/psmt/seed0'
+    for name, line, state in (
+            ('more', 'train_cfg = dict(max_iters=6)', 'to train (from 4)'),
+            ('other', 'model = dict(unsup_weight=9)', 'model changed')):
+        config = root / f'{name}.py'
+        config.write_text(f"_base_ = 'psmt.py'\n{line}\n")
+        assert state in reproduce.state(config, done)
+    shutil.rmtree(copy['psmt0'] / 'test')
+    config = start(copy['psmt0'])[0]
+    config.write_text(f'{config.read_text()}\ncommit = "g1a"\n')
+    assert reproduce.state(root / 'psmt.py', copy['psmt0']) == 'to test'
+
+
+def test_a_failure_shows_its_log_and_what_is_done_is_skipped(root):
+    (root / 'broken.py').write_text(
+        "_base_ = 'plain.py'\n"
+        "train_dataloader = dict(dataset=dict(ann_file='gone.txt'))\n")
+    before = files(root / 'work_dirs/psmt')
+    code, out = call('reproduce', root, 'broken.py', 'psmt.py', '--seeds', 0)
+    assert code == 1 and out.count('1 of 2 done') == 2
+    assert re.search(r'seed0 failed with exit code 1:(.*\n)+.*gone.txt', out)
+    assert '| no log |' in out and '| PS-MT |' in out
+    assert files(root / 'work_dirs/psmt') == before
+    assert 'Iter(train)' in (
+        root / 'work_dirs/psmt/seed0/train.log').read_text()
+
+
+def test_mean_and_deviation(copy):
+    rows = bench.table([*copy.values()])
+    assert [row['seeds'] for row in rows] == ['0, 1', '0, 1']
+    assert [row['method'] for row in rows] == ['PS-MT', 'supervised']
+    for row, name in zip(rows, ('psmt', 'plain')):
+        metrics = [json.loads(result(copy[f'{name}{seed}']).read_text())
+                   for seed in (0, 1)]
+        columns = {'mIoU teachers': 'mIoU', 'mIoU student': 'student/mIoU'}
+        if name == 'plain':
+            assert row['mIoU teachers'] == '–'
+            columns = {'mIoU student': 'mIoU'}
+        for column, key in columns.items():
+            values = [metric[key] for metric in metrics]
+            assert row[column] == f'{np.mean(values):.2f} ± ' \
+                f'{np.std(values):.2f}'
+    for name, value in ('psmt0', 40.), ('psmt1', 43.):
+        result(copy[name]).write_text(json.dumps(
+            {'mIoU': value, 'student/mIoU': value - 10}))
+    row = bench.table([*copy.values()])[0]
+    assert row['mIoU teachers'] == '41.50 ± 1.50'
+    assert row['mIoU student'] == '31.50 ± 1.50'
+
+
+def test_cells_of_config_and_lists(root, copy):
+    file = root / 'shapes/ImageSets/Segmentation/semi/1_8/labeled.txt'
+    names = file.read_text().split()
+    file.with_name('turned.txt').write_text('\n'.join(sorted(names)[::-1]))
+    edit(start(copy['psmt0'])[0], ('semi/1_8/labeled', 'semi/1_8/turned'))
+    row = bench.table([copy['psmt0']])[0]
+    text = '\n'.join(sorted(names)) + '\n'
+    assert row['list'] == hashlib.sha256(text.encode()).hexdigest()[:8]
+    assert row['labelled'] == str(len(names)) == '6'
+    assert (row['iterations'], row['batch'], row['backbone'], row['config'],
+            row['device'], row['GiB'], row['commit']) == (
+                '4', '2', 'ResNetV1c-18', 'psmt', '1 x CPU', '–', '–')
+    assert f'Python {sys.version.split()[0]}, PyTorch 2' in row['versions']
+    edit(start(copy['psmt0'])[0], ('semi/1_8/turned', 'semi/1_8/away'))
+    assert 'away.txt' in bench.table([copy['psmt0']])[0]['protocol']
+
+
+def test_published_values_need_the_same_protocol(root, copy):
+    file = root / 'shapes/ImageSets/Segmentation/semi/1_8/protocol.txt'
+    for protocol, cell in ('CPS 1/8', '75.70'), ('U2PL 1/8', '–*'):
+        file.write_text(f'{protocol}\n')
+        rows = bench.table([copy['psmt0'], copy['plain0']])
+        assert [row['protocol'] for row in rows] == [protocol] * 2
+        assert [row['published'] for row in rows] == [cell, '–']
+    file.unlink()
+    foot = bench.render(rows).splitlines()[-1]
+    assert '75.70' in foot and 'CPS 1/8' in foot and 'U2PL 1/8' in foot
+    assert bench.table([copy['psmt0']])[0]['published'] == '–*'
+
+
+def test_a_test_counts_only_for_the_last_checkpoint_as_trained(copy):
+    config = only(copy['plain0'].glob('test/*/vis_data/config.py'))
+    text = config.read_text()
+    for old, new in (('/iter_4.pth', '/best_mIoU_iter_4.pth'),
+                     ('base_channels=8', 'base_channels=4'),
+                     ('/val.txt', '/train.txt')):
+        edit(config, (old, new))
+        row, = bench.table([copy['plain0']])
+        assert row['mIoU student'] == 'iter_4.pth not tested'
+        config.write_text(text)
+    assert 'not' not in bench.table([copy['plain0']])[0]['mIoU student']
+    test = config.parents[1]
+    test.rename(test.with_name('20000101_000000'))
+    assert 'not tested' in bench.table([copy['plain0']])[0]['mIoU student']
+
+
+def test_an_untested_seed_is_a_row_of_its_own(copy):
+    shutil.rmtree(copy['psmt1'] / 'test')
+    rows = bench.table([copy['psmt0'], copy['psmt1']])
+    assert [row['seeds'] for row in rows] == ['0', '1']
+    assert rows[1]['mIoU teachers'] == 'iter_4.pth not tested'
+    assert '±' not in rows[0]['mIoU teachers']
+    start(copy['psmt1'])[2].unlink()
+    row = bench.table([copy['psmt0'], copy['psmt1']])[1]
+    assert row['mIoU teachers'] == 'no log'
+    assert row['config'] == str(copy['psmt1'])
+
+
+def test_a_start_afresh_voids_the_earlier_one(copy):
+    first = start(copy['plain0'])[0].parents[1]
+    shutil.copytree(first, first.with_name('29990101_000000'))
+    new = first.with_name('29990101_000000')
+    (new / f'{first.name}.log').rename(new / f'{new.name}.log')
+    edit(new / f'{new.name}.log', ('Saving checkpoint', ''))
+    lines = (new / 'vis_data/scalars.json').read_text().splitlines()
+    (new / 'vis_data/scalars.json').write_text(f'{lines[0]}\n')
+    edit(first / f'{first.name}.log', ('GPU number: 1', 'GPU number: 2'))
+    for resume, batch in (False, '2'), (True, '4 then 2'):
+        edit(new / 'vis_data/config.py',
+             ('resume = False', f'resume = {resume}'))
+        row, = bench.table([copy['plain0']])
+        assert row['mIoU student'] == 'not finished (1 of 4)'
+        assert row['batch'] == batch
+
+
+def test_time_memory_and_machine_come_from_the_log(copy):
+    change_entries(copy['psmt0'], lambda lines: [
+        {**entry, 'time': 1800., 'memory': 1024 * entry['step']}
+        for entry in lines if entry['step'] != 3])
+    edit(start(copy['psmt0'])[2],
+         ('CUDA available: False', 'CUDA available: True\n    GPU 0,1: Card'),
+         ('GPU number: 1', 'GPU number: 2'))
+    row, = bench.table([copy['psmt0']])
+    assert (row['hours'], row['GiB']) == ('2.00', '4.00')
+    assert (row['device'], row['batch']) == ('2 x Card', '4')
+
+
+def test_another_commit_or_config_is_another_row(copy):
+    for name, line in ('psmt0', 'commit = "g1a"'), ('plain0', 'extra = 1'):
+        config = start(copy[name])[0]
+        config.write_text(f'{config.read_text()}\n{line}\n')
+    rows = bench.table([*copy.values()])
+    assert [row['seeds'] for row in rows] == ['0', '1', '0', '1']
+    assert [row['commit'] for row in rows] == ['g1a', '–', '–', '–']
+
+
+def test_csv_and_latex(root, copy):
+    edit(start(copy['psmt0'])[0],
+         ('A & B_1', 'a,"b" & 50%_\\\\{#$}~^|'))  # one backslash, in a literal
+    rows = bench.table([copy['psmt0'], copy['plain0']])
+    name = 'a,"b" & 50%_\\{#$}~^|'
+    assert rows[0]['data'] == name
+    parsed = [*csv.DictReader(io.StringIO(bench.render(rows, 'csv')))]
+    assert parsed == rows
+    latex = bench.render(rows, 'latex').splitlines()
+    assert (r'a,"b" \& 50\%\_\textbackslash{}\{\#\$\}\textasciitilde{}'
+            r'\textasciicircum{}\textbar{} & ') in latex[3]
+    for line in latex[1], *latex[3:5]:
+        assert len(re.findall(r'(?<!\\)&', line)) == len(bench.COLUMNS) - 1
+    markdown = bench.render(rows).splitlines()
+    for line in markdown[:4]:
+        assert len(re.findall(r'(?<!\\)\|', line)) == len(bench.COLUMNS) + 1
+
+
+def test_command_line(root, copy, tmp_path):
+    code, out = call('benchmark_table', root, tmp_path / 'nowhere')
+    assert code == 2 and f'{tmp_path}/nowhere' in out
+    (tmp_path / 'empty').mkdir()
+    code, out = call('benchmark_table', root, tmp_path / 'empty')
+    assert code == 1 and 'no log' in out and f'{tmp_path}/empty' in out
+    code, out = call('benchmark_table', root, tmp_path / 'empty',
+                     copy['psmt0'], copy['psmt0'], '--format', 'csv', '--out',
+                     tmp_path / 'table.csv')
+    assert code == 0, out
+    with open(tmp_path / 'table.csv', encoding='utf-8', newline='') as file:
+        rows = [*csv.DictReader(file)]
+    assert [row['mIoU teachers'] == 'no log' for row in rows] == [True, False]
+    assert rows[1]['seeds'] == '0'

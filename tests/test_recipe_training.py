@@ -1,0 +1,59 @@
+"""Each family of the paper trains and tests on drawn images in its layout."""
+import shutil
+from math import isfinite
+
+import pytest
+from fake_data import fake_cityscapes, fake_voc
+from mmengine.runner import Runner
+from mmseg.utils import register_all_modules
+from test_mixtures import small
+
+THIN = {
+    'backbone.base_channels': 8,
+    'decode_head.in_channels': 256,
+    'decode_head.c1_in_channels': 32,
+    'decode_head.channels': 16,
+}
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp('root')
+    voc = fake_voc(root, 16, 2) / 'ImageSets/Segmentation/semi'
+    for protocol in ('blender/1_8', 'hq/92'):
+        shutil.copytree(voc / '1_8', voc / protocol)
+    fake_cityscapes(root, 8, 2, size=(256, 128))
+    return root
+
+
+@pytest.mark.parametrize('name', [
+    'voc_1-8', 'voc-blender_1-8', 'voc-hq_92', 'cityscapes_1-8',
+    'cityscapes-800_1-8', 'cityscapes_1-8_faithful', 'voc_1-8_meanteacher'
+])
+def test_a_family_trains_and_tests(name, root, tmp_path, monkeypatch):
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode',
+                        lambda text, **kwargs: (text, True))
+    register_all_modules()
+    options = {'model.warmup_iters': 1, 'train_cfg.max_iters': 3,
+               'default_hooks.logger.interval': 1}
+    sliding = 'cityscapes' in name
+    if sliding:
+        options.update({
+            'model.segmentor.test_cfg.crop_size': (64, 64),
+            'model.segmentor.test_cfg.stride': (42, 42)
+        })
+    cfg = small(f'deeplabv3plus_r50_{name}', root, tmp_path, THIN, **options)
+    runner = Runner.from_cfg(cfg)
+    crops = []
+    net = runner.model.segmentor
+    slide = net.slide_inference
+    monkeypatch.setattr(net, 'slide_inference',
+                        lambda *args: crops.append(1) or slide(*args))
+    runner.train()
+    metrics = runner.test()
+    assert 0 <= metrics['mIoU'] <= 100
+    assert 'student/mIoU' in metrics
+    assert bool(crops) == sliding
+    assert runner.iter == 3
+    unsup = runner.message_hub.get_scalar('train/unsup.loss')
+    assert isfinite(unsup.current())
