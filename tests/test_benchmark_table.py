@@ -200,18 +200,23 @@ def test_mean_and_deviation(copy):
     assert row['mIoU student'] == '31.50 ± 1.50'
 
 
+def append(config, line):
+    config.write_text(f'{config.read_text()}\n{line}\n')
+
+
 def test_cells_of_config_and_lists(root, copy):
     file = root / 'shapes/ImageSets/Segmentation/semi/1_8/labeled.txt'
     names = file.read_text().split()
     file.with_name('turned.txt').write_text('\n'.join(sorted(names)[::-1]))
     edit(start(copy['psmt0'])[0], ('semi/1_8/labeled', 'semi/1_8/turned'))
+    append(start(copy['psmt0'])[0], 'commit = "g1a"')
     row = bench.table([copy['psmt0']])[0]
     text = '\n'.join(sorted(names)) + '\n'
     assert row['list'] == hashlib.sha256(text.encode()).hexdigest()[:8]
     assert row['labelled'] == str(len(names)) == '6'
     assert (row['iterations'], row['batch'], row['backbone'], row['config'],
             row['device'], row['GiB'], row['commit']) == (
-                '4', '2', 'ResNetV1c-18', 'psmt', '1 x CPU', '–', '–')
+                '4', '2', 'ResNetV1c-18', 'psmt', '1 x CPU', '–', 'g1a')
     assert f'Python {sys.version.split()[0]}, PyTorch 2' in row['versions']
     edit(start(copy['psmt0'])[0], ('semi/1_8/turned', 'semi/1_8/away'))
     assert 'away.txt' in bench.table([copy['psmt0']])[0]['protocol']
@@ -288,12 +293,13 @@ def test_time_memory_and_machine_come_from_the_log(copy):
 
 
 def test_another_commit_or_config_is_another_row(copy):
-    for name, line in ('psmt0', 'commit = "g1a"'), ('plain0', 'extra = 1'):
-        config = start(copy[name])[0]
-        config.write_text(f'{config.read_text()}\n{line}\n')
+    for name in copy:
+        append(start(copy[name])[0], 'commit = "g0"')
+    append(start(copy['psmt0'])[0], 'commit = "g1a"')
+    append(start(copy['plain0'])[0], 'extra = 1')
     rows = bench.table([*copy.values()])
     assert [row['seeds'] for row in rows] == ['0', '1', '0', '1']
-    assert [row['commit'] for row in rows] == ['g1a', '–', '–', '–']
+    assert [row['commit'] for row in rows] == ['g1a', 'g0', 'g0', 'g0']
 
 
 def test_csv_and_latex(root, copy):

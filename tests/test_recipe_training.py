@@ -1,4 +1,5 @@
 """Each family of the paper trains and tests on drawn images in its layout."""
+import runpy
 import shutil
 from math import isfinite
 
@@ -57,3 +58,19 @@ def test_a_family_trains_and_tests(name, root, tmp_path, monkeypatch):
     assert runner.iter == 3
     unsup = runner.message_hub.get_scalar('train/unsup.loss')
     assert isfinite(unsup.current())
+
+
+@pytest.mark.parametrize('data, num', [('voc', 16), ('cityscapes', 8)])
+def test_lists_are_drawn_from_the_whole_set(data, num, root, tmp_path,
+                                            monkeypatch):
+    monkeypatch.setenv('PSMT_DATA', str(root))
+    monkeypatch.setattr('sys.argv', [
+        'make_splits.py', f'configs/_base_/datasets/{data}_whole.py',
+        '--labeled', '1/4', '--out',
+        str(tmp_path)
+    ])
+    runpy.run_path('tools/make_splits.py', run_name='__main__')
+    lists = [(tmp_path / f'{part}.txt').read_text().split()
+             for part in ('labeled', 'unlabeled')]
+    assert [*map(len, lists)] == [num // 4, num - num // 4]
+    assert (tmp_path / 'protocol.txt').read_text() == 'seeded, seed 0\n'

@@ -115,6 +115,17 @@ def test_training_logs_and_saves(trained):
     assert list(trained.glob('*/vis_data/vis_image/pseudo_labels_6.png'))
 
 
+def test_the_commit_is_noted(trained):
+    cfg = Config.fromfile(
+        next(trained.glob('*/vis_data/config.py')),
+        import_custom_modules=False)
+    head = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=REPO,
+                          capture_output=True, text=True).stdout
+    if not head:
+        pytest.skip('not a git checkout')
+    assert head.startswith(cfg.commit[1:].removesuffix('-dirty'))
+
+
 def test_the_test_tool_repeats_the_last_validation(root, trained):
     last = scalars(trained)[1][-1]
     both = evaluate(root, trained)

@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument('--list', action='store_true',
                         help='only say what is done and what remains')
     args = parser.parse_args()
+    # The lengths in some configs depend on it.
+    os.environ['WORLD_SIZE'] = str(args.gpus)
     jobs = {}
     for config in args.configs:
         if not config.is_file():

@@ -1,5 +1,7 @@
 """Runs mmseg's own tools, on CPU ranks too."""
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +15,8 @@ def run_mmseg_tool(name: str) -> None:
 
     mmengine sets up distributed ranks for accelerators only. Without one,
     the ranks of ``--launcher pytorch`` are joined with gloo here, and the
-    model is wrapped without a device.
+    model is wrapped without a device. A training from a git checkout notes
+    its commit in the config.
 
     Args:
         name (str): Such as 'train.py'. It reads ``sys.argv``.
@@ -35,4 +38,16 @@ def run_mmseg_tool(name: str) -> None:
             'model_wrapper_cfg.device_ids=None',
             'model_wrapper_cfg.broadcast_buffers=False'
         ]
+    if name == 'train.py' and _git('ls-files', Path(__file__).name):
+        commit = _git('describe', '--always', '--dirty', '--exclude=*')
+        # with a g, or 12e4567 would be read as a number
+        sys.argv += ['--cfg-options', f'commit=g{commit}']
     runpy.run_path(str(tool), run_name='__main__')
+
+
+def _git(*words: str) -> str:
+    """What git says of this folder; nothing where it is no checkout."""
+    if not shutil.which('git'):
+        return ''
+    return subprocess.run(['git', *words], cwd=Path(__file__).parent,
+                          capture_output=True, text=True).stdout.strip()
