@@ -40,7 +40,8 @@ benchmark = dict(
     method='PS-MT', data='A & B_1', protocol='CPS 1/8', published=75.7)
 '''
 SUPERVISED = f'''{BASE}_supervised.py'
-model = {NET}{TINY}'''
+model = {NET}{TINY}benchmark = dict(published=None)
+'''
 
 
 def call(tool, root, *words):
@@ -246,6 +247,10 @@ def test_a_test_counts_only_for_the_last_checkpoint_as_trained(copy):
         assert row['mIoU student'] == 'iter_4.pth not tested'
         config.write_text(text)
     assert 'not' not in bench.table([copy['plain0']])[0]['mIoU student']
+    lengths = only(copy['psmt0'].glob('test/*/vis_data/config.py'))
+    edit(lengths, ('warmup_iters=1', 'warmup_iters=2'))
+    edit(lengths, ('ramp_iters=200', 'ramp_iters=100'))
+    assert 'not' not in bench.table([copy['psmt0']])[0]['mIoU teachers']
     test = config.parents[1]
     test.rename(test.with_name('20000101_000000'))
     assert 'not tested' in bench.table([copy['plain0']])[0]['mIoU student']

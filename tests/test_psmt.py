@@ -285,7 +285,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
     runner = SimpleNamespace(
         model=model,
         iter=0,
-        cfg=dict(auto_scale_lr=dict(base_batch_size=16)),
+        cfg=dict(total_batch=8, auto_scale_lr=dict(base_batch_size=16)),
         logger=SimpleNamespace(info=messages.append, warning=messages.append),
         train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
         optim_wrapper=SimpleNamespace(optimizer=optimizer))
@@ -314,7 +314,25 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         assert all(p in optimizer.state for p in model.segmentor.parameters())
     assert all(p.grad is None for p in model.teachers.parameters())
     assert '4 iterations' in messages[0]
-    assert 'batch is 2, that of the recipe 16' in messages[1]
+    assert 'lengths of the config are for 8' in messages[1]
+    assert 'batch is 2, that of the recipe 16' in messages[2]
+
+
+def test_a_resume_with_another_total_batch_is_refused():
+    hook = HOOKS.build(dict(type='TeacherEMAHook'))
+
+    def runner(batch_size, resume=True):
+        return SimpleNamespace(
+            _resume=resume,
+            train_dataloader=SimpleNamespace(batch_size=batch_size))
+
+    checkpoint = dict(meta={})
+    hook.after_load_checkpoint(runner(4), checkpoint)  # of another hook
+    hook.before_save_checkpoint(runner(8), checkpoint)
+    hook.after_load_checkpoint(runner(8), checkpoint)
+    hook.after_load_checkpoint(runner(4, resume=False), checkpoint)
+    with pytest.raises(ValueError, match='batch of 8.*has 4'):
+        hook.after_load_checkpoint(runner(4), checkpoint)
 
 
 def test_copies_stay_copies_until_the_warmup_ends():

@@ -1,10 +1,11 @@
 """A table of trainings, made of what they logged and of nothing else.
 
 Trainings that differ in the seed alone are one row: mean and deviation (that
-of numpy's std) of mIoU, hours and peak memory of a process. The latest test of
-the last checkpoint counts, with the model and the images of the config. Run it
-where the trainings ran: the lists of labelled images are read again, and
-'list' is the start of the sha256 of their sorted names, one per line.
+of numpy's std) of mIoU, hours and peak memory of a process; 'mIoU teachers' is
+of the first that predict_with names. The latest test of the last checkpoint
+counts, with the model and the images of the config. Run it where the trainings
+ran: the lists of labelled images are read again, and 'list' is the start of
+the sha256 of their sorted names, one per line.
 """
 import argparse
 import csv
@@ -69,6 +70,12 @@ def launch(start: Path) -> Dict[str, str]:
         'commit': str(cfg.get('commit', '–'))}
 
 
+def network(model: dict) -> dict:
+    """What decides a test: lengths depend on the number of processes."""
+    return {key: value for key, value in model.items()
+            if key not in ('warmup_iters', 'ramp_iters')}
+
+
 def labelled(images: dict) -> Dict[str, str]:
     """Cells that tell which images have labels."""
     path = Path(images.get('data_root') or '', images.get('ann_file') or '')
@@ -106,7 +113,7 @@ def read(work_dir: Path) -> dict:
         **{key: ' then '.join(dict.fromkeys(part[key] for part in parts))
            for key in parts[0]},
         'config': ' + '.join(sorted(p.stem for p in work_dir.glob('*.py')))}
-    if 'published' in claims:
+    if claims.get('published') is not None:
         row['published'] = f'{claims.published:.2f}'
         if claims.get('protocol') != row['protocol']:
             row['note'] = (
@@ -117,7 +124,8 @@ def read(work_dir: Path) -> dict:
     for file in sorted(work_dir.glob('test/*/*.json')):
         test = load(file.parent)
         if (file.parent.name > starts[-1].name and
-                Path(test.load_from).name == last and test.model == model and
+                Path(test.load_from).name == last and
+                network(test.model) == network(model) and
                 test.test_dataloader.dataset == cfg.test_dataloader.dataset):
             metrics = json.loads(file.read_text())
     first = 'student' if net is model else np.ravel(

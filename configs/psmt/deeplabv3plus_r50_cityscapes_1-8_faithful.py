@@ -4,5 +4,6 @@ model = dict(
     tvat=dict(type='TVAT', xi=1e-6, norm_eps=1e-8),
     teacher_norm='batch',
     data_preprocessor=dict(mask_padding=False),
+    segmentor=dict(test_cfg=dict(crop_size=(800, 800), stride=(534, 534))),
     predict_with=['teacher1', 'student'])
 benchmark = dict(method='PS-MT, released constants')

@@ -16,6 +16,10 @@ def unwrap(runner: Runner):
     return model.module if is_model_wrapper(model) else model
 
 
+def _total_batch(runner: Runner) -> int:
+    return runner.train_dataloader.batch_size * get_world_size()
+
+
 @HOOKS.register_module()
 class TeacherEMAHook(Hook):
     """Clock and EMA of :class:`PSMT`, or of any model with teachers.
@@ -24,25 +28,44 @@ class TeacherEMAHook(Hook):
     iteration ``model.iter``; after it, it calls ``model.update_teacher()``.
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
-    parameters that were frozen meanwhile is freed.
+    parameters that were frozen meanwhile is freed. Resuming with another
+    total batch is refused.
     """
 
     def before_train(self, runner: Runner) -> None:
-        loader = runner.train_dataloader
-        batch = loader.batch_size * get_world_size()
-        iters = math.ceil(len(loader.dataset) / batch)
+        batch = _total_batch(runner)
+        images = len(runner.train_dataloader.dataset)
+        iters = math.ceil(images / batch)
         unwrap(runner).iters_per_pass = iters
-        runner.logger.info(
-            f'One pass over {len(loader.dataset)} images takes '
-            f'{iters} iterations at a total batch of {batch}')
-        recipe = (runner.cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+        runner.logger.info(f'One pass over {images} images takes {iters} '
+                           f'iterations at a total batch of {batch}')
+        planned = runner.cfg.get('total_batch')
+        if planned not in (None, batch):
+            runner.logger.warning(
+                f'The total batch is {batch}, but the lengths of the config '
+                f'are for {planned}: it must be read with WORLD_SIZE set to '
+                'the number of processes, as tools/*_train.sh do, and have '
+                'the batch_size that it is shipped with')
+        scale = runner.cfg.get('auto_scale_lr') or {}
+        recipe = scale.get('base_batch_size')
         if recipe not in (None, batch):
             runner.logger.warning(
-                f'The total batch is {batch}, that of the recipe {recipe}. '
-                'auto_scale_lr.enable=True scales the learning rate with it; '
-                'the lengths keep their meaning in passes if they are '
-                'computed for it, as those of VOC and Cityscapes are from '
-                'the number of processes')
+                f'The total batch is {batch}, that of the recipe {recipe}; '
+                'the learning rate is ' +
+                ('scaled with it' if scale.get('enable') else
+                 'not scaled with it: set auto_scale_lr.enable=True'))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['meta']['total_batch'] = _total_batch(runner)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        before = checkpoint.get('meta', {}).get('total_batch')
+        if runner._resume and before not in (None, _total_batch(runner)):
+            raise ValueError(
+                f'The checkpoint was trained with a total batch of {before}, '
+                f'this training has {_total_batch(runner)}: learning rate '
+                'and lengths in the checkpoint are for the former. Resume '
+                'with as many processes and the same batch_size')
 
     def before_train_iter(self,
                           runner: Runner,

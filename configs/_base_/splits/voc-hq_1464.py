@@ -1,4 +1,5 @@
-# High-quality labels: 1,464 labelled and 9,118 unlabelled images.
+# High-quality labels: 1,464 labelled and 9,118 unlabelled images. The authors
+# name neither weight nor passes for it: those of the other splits.
 _base_ = ['../datasets/voc.py', '../schedules/voc.py']
 lists = 'ImageSets/Segmentation/semi/hq/1464'
 train_dataloader = dict(
