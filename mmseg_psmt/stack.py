@@ -2,10 +2,14 @@
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Dict
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Dict
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from mmengine.runner import BaseLoop
 
 TESTED = {
     'onedl-mmengine': '0.10.12',
@@ -79,6 +83,24 @@ def allow_checkpoint_globals() -> None:
         *(type(np.dtype(name))
           for name in ('float64', 'float32', 'int64', 'uint8'))
     ])
+
+
+def skip_trained_data(loop: 'BaseLoop') -> None:
+    """Let a resumed training begin without loading what it had already.
+
+    Later versions of mmengine ask the sampler. 0.10.7 loads all of it, and
+    starts the workers before the hooks: they are started again.
+
+    Args:
+        loop (BaseLoop): Of a training, before its first iteration.
+    """
+    loader = loop.dataloader
+    if (hasattr(loader.sampler, 'skip')
+            and not hasattr(loop.dataloader_iterator, 'skip_iter')):
+        loader.sampler.skip(loop.iter * loader.batch_size)
+        loop.dataloader_iterator = loader._iterator = None
+        loop.dataloader_iterator = chain(
+            repeat(None, loop.iter), iter(loader))
 
 
 def adjust_hue(img: np.ndarray, turn: float) -> np.ndarray:

@@ -1,10 +1,13 @@
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import torch.nn as nn
-from mmseg.registry import DATASETS, HOOKS
+from mmcv.transforms import BaseTransform
+from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from PIL import Image
 
@@ -74,7 +77,7 @@ def check(root, num_classes=2, labeled=None, validate=True):
 
 
 def test_a_pair_holds_its_views_without_masks_of_unlabelled_images(root):
-    item = pairs(root)[1, 0]
+    item = pairs(root)[1, 0, (0, )]
     assert set(item) == {'labeled', 'weak', 'strong'}
     assert (item['labeled']['inputs'] == 40).all()
     assert (item['weak']['inputs'] == 160).all()
@@ -87,7 +90,7 @@ def test_a_warmup_view_of_the_labelled_images(root):
         root, 'labeled',
         [*LOAD,
          dict(type='MultiView', labeled=[PACK], labeled_weak=[PACK])])
-    item = pairs(root, labeled)[0, 0]
+    item = pairs(root, labeled)[0, 0, (0, )]
     assert set(item) == {'labeled', 'labeled_weak', 'weak', 'strong'}
 
 
@@ -164,7 +167,42 @@ def test_padding_in_the_pipeline_is_refused(root):
 
 def test_a_pipeline_without_views_is_refused(root):
     with pytest.raises(ValueError, match='MultiView'):
-        pairs(root, unlabeled=images(root, 'unlabeled', [LOAD[0], PACK]))[0, 0]
+        pairs(root, unlabeled=images(root, 'unlabeled',
+                                     [LOAD[0], PACK]))[0, 0, (0, )]
+
+
+def test_random_transforms_follow_from_the_seed_of_the_pair(root):
+    @TRANSFORMS.register_module(force=True)
+    class ThreeDice(BaseTransform):
+        def transform(self, results):
+            results['dice'] = (random.random(), np.random.rand(),
+                               torch.rand(()).item())
+            return results
+
+    pack = dict(type='PackSegInputs', meta_keys=('dice', ))
+    views = dict(type='MultiView', weak=[pack],
+                 strong=[dict(type='ThreeDice'), pack])
+    dataset = pairs(root, unlabeled=images(
+        root, 'unlabeled', [LOAD[0], dict(type='ThreeDice'), views]))
+
+    def throw(*seed):
+        item = dataset[0, 0, seed]
+        return [item[name]['data_samples'].dice for name in ('weak', 'strong')]
+
+    def outside():
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    for seed in random.seed, np.random.seed, torch.manual_seed:
+        seed(1)
+    alone = [outside(), outside()]
+    for seed in random.seed, np.random.seed, torch.manual_seed:
+        seed(1)
+    first = throw(5, 0)
+    assert [outside(), throw(5, 0), outside()] == [alone[0], first, alone[1]]
+    values = {
+        value
+        for dice in (*first, *throw(5, 1), *throw(6, 0)) for value in dice}
+    assert len(values) == 18
 
 
 def test_a_stock_sampler_is_refused(root):

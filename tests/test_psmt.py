@@ -318,21 +318,32 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
     assert 'batch is 2, that of the recipe 16' in messages[2]
 
 
-def test_a_resume_with_another_total_batch_is_refused():
+def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
+    warnings = []
 
-    def runner(batch_size, resume=True):
+    def runner(batch_size, ranks=2, resume=True):
+        monkeypatch.setattr(
+            'mmseg_psmt.engine.teacher_ema_hook.get_world_size',
+            lambda: ranks)
         return SimpleNamespace(
             _resume=resume,
-            train_dataloader=SimpleNamespace(batch_size=batch_size))
+            logger=SimpleNamespace(warning=warnings.append),
+            train_dataloader=SimpleNamespace(
+                batch_size=batch_size, sampler=SimpleNamespace(seed=ranks)))
 
     checkpoint = dict(meta={})
     hook.after_load_checkpoint(runner(4), checkpoint)  # of another hook
     hook.before_save_checkpoint(runner(8), checkpoint)
     hook.after_load_checkpoint(runner(8), checkpoint)
     hook.after_load_checkpoint(runner(4, resume=False), checkpoint)
-    with pytest.raises(ValueError, match='batch of 8.*has 4'):
+    assert not warnings
+    with pytest.raises(ValueError, match='batch of 16.*has 8'):
         hook.after_load_checkpoint(runner(4), checkpoint)
+    other = runner(4, ranks=4)
+    hook.after_load_checkpoint(other, checkpoint)
+    assert 'with 2 processes, this training has 4' in warnings[0]
+    assert other.train_dataloader.sampler.seed == 2
 
 
 def test_copies_stay_copies_until_the_warmup_ends():

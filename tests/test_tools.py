@@ -11,8 +11,6 @@ import torch
 from mmengine import Config
 from mmseg.apis import inference_model, init_model
 
-from mmseg_psmt.stack import allow_checkpoint_globals
-
 REPO = Path(__file__).resolve().parents[1]
 TINY = f'''
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
@@ -152,56 +150,6 @@ def test_the_inference_api_of_mmseg_takes_the_checkpoint(root, trained):
 
 def test_time_augmentation(root, trained):
     assert 0 <= evaluate(root, trained, '--tta')['mIoU'] <= 100
-
-
-STEADY = '''
-_base_ = 'tiny.py'
-geometry = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
-pack = [dict(type='PackSegInputs')]
-model = dict(warmup_iters=4)  # 3 iterations end within it
-train_dataloader = dict(
-    dataset=dict(
-        labeled=dict(
-            pipeline=[
-                *geometry,
-                dict(type='MultiView', labeled=pack, labeled_weak=pack)
-            ]),
-        unlabeled=dict(
-            pipeline=[
-                *geometry,
-                dict(type='MultiView', weak=pack, strong=pack)
-            ])))
-'''
-
-
-def test_resume_is_exact_without_random_transforms(root):
-    (root / 'steady.py').write_text(STEADY)
-
-    def train_to(iters, work_dir, *options):
-        return run([
-            sys.executable, REPO / 'tools/train.py', 'steady.py',
-            '--work-dir', root / work_dir, *options, '--cfg-options',
-            f'train_cfg.max_iters={iters}'
-        ], root)
-
-    train_to(6, 'whole')
-    train_to(3, 'parts')
-    out = train_to(6, 'parts', '--resume')
-    assert f'latest checkpoint {root}/parts/iter_3.pth' in out
-    assert 'Falling back to weights_only=False' not in out
-    steps = scalars(root / 'parts')[0]
-    assert [entry['step'] for entry in steps] == [1, 2, 3, 4, 5, 6]
-    allow_checkpoint_globals()  # a load by mmengine takes some back
-    whole, parts = (
-        torch.load(root / f'{name}/iter_6.pth', weights_only=True)
-        for name in ('whole', 'parts'))
-    for name, value in whole['state_dict'].items():
-        assert torch.equal(value, parts['state_dict'][name]), name
-    state, again = (ckpt['optimizer']['state'] for ckpt in (whole, parts))
-    assert state.keys() == again.keys()
-    for index in state:
-        assert torch.equal(state[index]['momentum_buffer'],
-                           again[index]['momentum_buffer'])
 
 
 @pytest.fixture(scope='module')

@@ -157,6 +157,7 @@ def write(out: Path, spec: dict) -> None:
                        ('unlabeled', order[count:])):
         (semi / f'{name}.txt').write_text(
             ''.join(f'train_{i:05d}\n' for i in sorted(part)))
+    (semi / 'protocol.txt').write_text(f'drawn, seed {seed}\n')
     (out / 'meta.json').write_text(json.dumps(spec, indent=2) + '\n')
 
 

@@ -16,6 +16,7 @@ psmt = dict(
         dict(type='DataCheckHook'),
         dict(type='PseudoLabelVisHook'),
     ],
+    checkpoint=dict(type='ReliableCheckpointHook'),
     evaluator=dict(type='TeacherStudentIoUMetric'),
     sampler=dict(type='PairSampler'),
     labeled_views=dict(

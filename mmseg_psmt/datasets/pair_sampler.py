@@ -1,8 +1,9 @@
 """Endless pairs of a labelled and an unlabelled index."""
+from itertools import count, islice
 from typing import Iterator, Optional, Tuple
 
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import sync_random_seed
+from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
@@ -14,7 +15,8 @@ class PairSampler(Sampler):
     """Walks both lists of a :class:`SemiSegDataset` in independent orders.
 
     Each list is an endless row of permutations of which every rank takes its
-    share, so ranks see disjoint images within a pass.
+    share, so ranks see disjoint images within a pass. All follows from the
+    seed and the position.
 
     Args:
         dataset (SemiSegDataset): The pairs.
@@ -27,18 +29,24 @@ class PairSampler(Sampler):
                  dataset: SemiSegDataset,
                  shuffle: bool = True,
                  seed: Optional[int] = None):
-        if seed is None:
-            seed = sync_random_seed()
-        self.labeled = InfiniteSampler(dataset.labeled, shuffle, seed)
-        self.unlabeled = InfiniteSampler(dataset.unlabeled, shuffle, seed + 1)
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.position = 0
 
-    def __iter__(self) -> Iterator[Tuple[int, int]]:
-        yield from zip(self.labeled, self.unlabeled)
+    def __iter__(self) -> Iterator[Tuple[int, int, Tuple[int, int]]]:
+        """Labelled and unlabelled index, and the seed of their transforms."""
+        rank, ranks = get_dist_info()
+        pairs = zip(
+            InfiniteSampler(self.dataset.labeled, self.shuffle, self.seed),
+            InfiniteSampler(self.dataset.unlabeled, self.shuffle,
+                            self.seed + 1), count(rank, ranks))
+        for labeled, unlabeled, number in islice(pairs, self.position, None):
+            yield labeled, unlabeled, (self.seed, number)
 
     def skip(self, num_samples: int) -> None:
-        """Go to an absolute position without loading what lies before."""
-        self.labeled.skip(num_samples)
-        self.unlabeled.skip(num_samples)
+        """Begin at a position of this rank, without loading what is before."""
+        self.position = num_samples
 
     def __len__(self) -> int:
-        return len(self.unlabeled)
+        return len(self.dataset.unlabeled)

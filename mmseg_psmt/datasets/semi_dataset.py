@@ -1,7 +1,11 @@
 """Labelled and unlabelled images side by side."""
 import os.path as osp
+import random
+from contextlib import contextmanager
 from typing import Dict, Iterator, Tuple, Union
 
+import numpy as np
+import torch
 from mmengine.fileio import exists
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
@@ -40,12 +44,13 @@ class SemiSegDataset(Dataset):
         """One pass is one pass over the unlabelled images."""
         return len(self.unlabeled)
 
-    def __getitem__(self, pair: Tuple[int, int]) -> Dict[str, dict]:
+    def __getitem__(
+            self, pair: Tuple[int, int, Tuple[int, int]]) -> Dict[str, dict]:
         """Views of one pair.
 
         Args:
-            pair (tuple[int, int]): Labelled and unlabelled index, from
-                :class:`PairSampler`.
+            pair (tuple): Labelled and unlabelled index, and the integers that
+                seed their random transforms, from :class:`PairSampler`.
 
         Returns:
             dict: ``labeled``, ``weak``, ``strong`` and perhaps
@@ -53,11 +58,13 @@ class SemiSegDataset(Dataset):
         """
         if not isinstance(pair, tuple):
             raise TypeError(
-                'SemiSegDataset takes a (labelled, unlabelled) pair of '
-                f'indices, got {pair!r}: use sampler=dict(type="PairSampler")')
-        item = self.labeled[pair[0]]
-        views = {'labeled': item} if 'inputs' in item else dict(item)
-        views.update(self.unlabeled[pair[1]])
+                'SemiSegDataset takes a (labelled, unlabelled, seed) triple, '
+                f'got {pair!r}: use sampler=dict(type="PairSampler")')
+        labeled, unlabeled, seed = pair
+        with seeded(seed):
+            item = self.labeled[labeled]
+            views = {'labeled': item} if 'inputs' in item else dict(item)
+            views.update(self.unlabeled[unlabeled])
         missing = [name for name in VIEWS if name not in views]
         if missing:
             raise ValueError(
@@ -65,6 +72,28 @@ class SemiSegDataset(Dataset):
                 'missing. End the unlabelled pipeline with '
                 "dict(type='MultiView', weak=[...], strong=[...])")
         return views
+
+
+@contextmanager
+def seeded(seed: Tuple[int, ...]) -> Iterator[None]:
+    """Random numbers of ``random``, numpy and torch that follow from a seed.
+
+    Afterwards they go on as if nothing had been drawn.
+
+    Args:
+        seed (tuple[int, ...]): Not negative.
+    """
+    states = random.getstate(), np.random.get_state()
+    words = np.random.SeedSequence(seed).generate_state(3)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(words[0]))
+        random.seed(int(words[1]))
+        np.random.seed(words[2])
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
 
 
 def leaves(dataset: Dataset) -> Iterator[Dataset]:

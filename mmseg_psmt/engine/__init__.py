@@ -1,3 +1,4 @@
+from .checkpoint_hook import ReliableCheckpointHook
 from .data_check_hook import DataCheckHook
 from .layer_decay import PSMTLayerDecayOptimizerConstructor
 from .pseudo_label_vis_hook import PseudoLabelVisHook
@@ -5,5 +6,5 @@ from .teacher_ema_hook import TeacherEMAHook
 
 __all__ = [
     'DataCheckHook', 'PSMTLayerDecayOptimizerConstructor',
-    'PseudoLabelVisHook', 'TeacherEMAHook'
+    'PseudoLabelVisHook', 'ReliableCheckpointHook', 'TeacherEMAHook'
 ]

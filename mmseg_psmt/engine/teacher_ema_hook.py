@@ -9,6 +9,8 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..stack import skip_trained_data
+
 
 def unwrap(runner: Runner):
     """The model without its distributed wrapper."""
@@ -28,8 +30,8 @@ class TeacherEMAHook(Hook):
     iteration ``model.iter``; after it, it calls ``model.update_teacher()``.
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
-    parameters that were frozen meanwhile is freed. Resuming with another
-    total batch is refused.
+    parameters that were frozen meanwhile is freed. A resumed training goes on
+    with the next images; with another total batch it is refused.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -55,17 +57,35 @@ class TeacherEMAHook(Hook):
                 ('scaled with it' if scale.get('enable') else
                  'not scaled with it: set auto_scale_lr.enable=True'))
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        skip_trained_data(runner.train_loop)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['meta']['total_batch'] = _total_batch(runner)
+        sampler = runner.train_dataloader.sampler
+        checkpoint['meta'].update(
+            total_batch=_total_batch(runner),
+            world_size=get_world_size(),
+            sampler_seed=getattr(sampler, 'seed', None))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        before = checkpoint.get('meta', {}).get('total_batch')
-        if runner._resume and before not in (None, _total_batch(runner)):
+        meta = checkpoint.get('meta', {})
+        if not runner._resume or 'total_batch' not in meta:
+            return
+        batch, before = _total_batch(runner), meta['total_batch']
+        if batch != before:
             raise ValueError(
                 f'The checkpoint was trained with a total batch of {before}, '
-                f'this training has {_total_batch(runner)}: learning rate '
-                'and lengths in the checkpoint are for the former. Resume '
-                'with as many processes and the same batch_size')
+                f'this training has {batch}: learning rate and lengths in '
+                'the checkpoint are for the former. Resume with as many '
+                'processes and the same batch_size')
+        if meta['world_size'] != get_world_size():
+            runner.logger.warning(
+                f'The checkpoint was trained with {meta["world_size"]} '
+                f'processes, this training has {get_world_size()}: the images '
+                'and their views go on as they would have, but other '
+                'perturbations are drawn for them')
+        if meta['sampler_seed'] is not None:
+            runner.train_dataloader.sampler.seed = meta['sampler_seed']
 
     def before_train_iter(self,
                           runner: Runner,

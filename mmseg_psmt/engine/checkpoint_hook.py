@@ -1,0 +1,228 @@
+"""Checkpoints that a fault at any moment leaves whole."""
+import atexit
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import zipfile
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+from types import FrameType
+from typing import Iterator, Optional, Union
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import all_reduce, is_distributed, is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner, find_latest_checkpoint
+from mmseg.registry import HOOKS
+
+
+class AtomicBackend(LocalBackend):
+    """Local files that appear when they are whole."""
+
+    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+        """Write bytes; after an error or a kill the old file is still there.
+
+        Raises:
+            OSError: If they cannot be written.
+        """
+        part = Path(f'{filepath}.part')
+        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open('wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(filepath)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+
+register_backend('atomic', AtomicBackend, force=True)
+
+
+@HOOKS.register_module()
+class ReliableCheckpointHook(CheckpointHook):
+    """:class:`CheckpointHook` that loses nothing; for iterations.
+
+    - A checkpoint appears when it is whole, and what it replaces is removed
+      after that, so that one more fits on the disk than are kept.
+    - One that cannot be written is an error in the log, and the training goes
+      on; the last one stops it.
+    - ``--resume`` takes the last one that is whole and says which.
+    - After SIGTERM the iteration is finished and saved, and the process ends
+      with exit code 143. Workers that load data let the signal pass. The
+      ranks agree in each iteration; it is enough that one gets the signal.
+    """
+
+    told: Optional[bool] = None  # None outside a training
+
+    def before_run(self, runner: Runner) -> None:
+        if runner._resume and runner._load_from is None:
+            runner._load_from = last_whole_checkpoint(
+                Path(runner.work_dir), self.filename_tmpl, runner.logger)
+
+    def before_train(self, runner: Runner) -> None:
+        if self.backend_args is None and self.file_client_args is None:
+            self.backend_args = dict(backend='atomic')
+        super().before_train(runner)
+        if is_main_process():
+            for part in Path(self.out_dir).glob('*.pth.part'):
+                part.unlink()
+        self.outdated = []
+        self.remove = self.file_backend.remove
+        self.file_backend.remove = self.outdated.append
+
+        self.told = False
+        self.group = (
+            dist.new_group(backend='gloo') if is_distributed() else None)
+        if threading.current_thread() is threading.main_thread():
+            self.handler = signal.signal(signal.SIGTERM, self._tell)
+            _mask(signal.SIG_BLOCK)
+            atexit.register(_kill_workers)
+
+    def before_train_iter(self, *args, **kwargs) -> None:
+        _mask(signal.SIG_UNBLOCK)
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        super().after_train_iter(runner, *args, **kwargs)
+        self._end_if_told(runner, runner.iter + 1)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        if self.told is not None:
+            _mask(signal.SIG_BLOCK)
+
+    def before_val_iter(self, *args, **kwargs) -> None:
+        _mask(signal.SIG_UNBLOCK)
+
+    def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
+        if self.told is not None:
+            self._end_if_told(runner, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        super().after_train(runner)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
+
+    def _tell(self, signum: int, frame: Optional[FrameType]) -> None:
+        if self.told:  # by somebody who does not want to wait
+            signal.signal(signal.SIGTERM, self.handler)
+            signal.raise_signal(signal.SIGTERM)
+        self.told = True
+
+    def _end_if_told(self, runner: Runner, step: int) -> None:
+        told = torch.tensor(self.told).int()
+        all_reduce(told, 'max', self.group)
+        if told:
+            self.told = True
+            self._save_checkpoint_with_step(
+                runner, step, dict(epoch=runner.epoch, iter=step))
+            all_reduce(told, group=self.group)  # all wait for the first rank
+            runner.logger.warning(
+                f'SIGTERM: ended after iteration {step}, without the rest of '
+                f'a validation. --resume goes on from {self.last_ckpt}')
+            sys.exit(128 + signal.SIGTERM)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int,
+                                   meta: dict) -> None:
+        with self._attempt(runner, self.filename_tmpl.format(step)):
+            super()._save_checkpoint_with_step(runner, step, meta)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        with self._attempt(runner, 'the best checkpoint'):
+            super()._save_best_checkpoint(runner, metrics)
+
+    @contextmanager
+    def _attempt(self, runner: Runner, name: str) -> Iterator[None]:
+        info = runner.message_hub.runtime_info
+        before = dict(info), {
+            key: copy(value)
+            for key, value in vars(self).items()
+            if key in ('keep_ckpt_ids', 'last_ckpt') or 'best_ckpt' in key
+        }
+        try:
+            yield
+        except OSError as error:
+            self.outdated.clear()
+            info.clear()
+            info.update(before[0])
+            vars(self).update(before[1])
+            free = shutil.disk_usage(self.out_dir).free / 2**20
+            message = (
+                f'{name} could not be written to {self.out_dir} ({error}), '
+                f'where {free:.0f} MiB are free. The last one is '
+                f'{self.last_ckpt}')
+            if self.told or runner.iter + 1 >= runner.max_iters:
+                raise OSError(f'{message}. Make room and --resume') from error
+            runner.logger.error(
+                f'{message}. Make room: the training goes on and the next '
+                'checkpoint is tried at its time')
+        while self.outdated:
+            path = self.outdated.pop()
+            if os.path.exists(path):
+                self.remove(path)
+
+
+def _mask(how: int) -> None:
+    """Workers that are forked while SIGTERM is blocked never get it."""
+    signal.pthread_sigmask(how, [signal.SIGTERM])
+
+
+def _kill_workers() -> None:
+    """At the end Python would wait for what its SIGTERM does not reach."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
+
+
+def last_whole_checkpoint(work_dir: Path, template: str,
+                          logger: logging.Logger) -> Optional[str]:
+    """What a training in this folder goes on from.
+
+    Args:
+        work_dir (Path): It may have been moved.
+        template (str): Of the names of checkpoints, with ``{}``.
+        logger (logging.Logger): Is told which and why.
+
+    Returns:
+        str | None: The checkpoint that mmengine noted, else the newest one
+        that is whole; None if there is none at all.
+
+    Raises:
+        ValueError: If all are broken.
+    """
+    noted = find_latest_checkpoint(str(work_dir))
+    paths = sorted(
+        work_dir.glob(template.format('*')),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True)
+    if noted:
+        paths = [work_dir / Path(noted).name, Path(noted), *paths]
+    faults = {}
+    for path in dict.fromkeys(paths):
+        faults[path] = _fault(path)
+        if not faults[path]:
+            logger.info(f'Resuming from {path}')
+            return str(path)
+        logger.warning(f'Not resuming from {path}: {faults[path]}')
+    if faults:
+        raise ValueError(f'No checkpoint in {work_dir} is whole: '
+                         f'{[*map(str, faults)]}. Start without --resume')
+    logger.warning(f'No checkpoint in {work_dir}: starting from the beginning')
+    return None
+
+
+def _fault(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        return damaged and f'{damaged} in it is damaged'
+    except (OSError, zipfile.BadZipFile) as error:
+        return f'{type(error).__name__}: {error}'
