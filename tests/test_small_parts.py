@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.models import decode_heads
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.structures import SegDataSample
+from torch._subclasses import FakeTensorMode
 
 import mmseg_psmt.models
 from mmseg_psmt.datasets import ColorJitter, PairSampler, RandomGaussianBlur
@@ -72,16 +73,20 @@ def test_confidence_stats_count_pixels(threshold):
     truth = rng.integers(6, size=(2, 3, 4))
     truth[0, 0] = 255
     kept = known = right = 0
+    counts = [0] * 7
     for i, y, x in np.argwhere(valid):
         p = np.exp(targets[i, :, y, x].numpy().astype(np.float64))
         if p.max() / p.sum() >= threshold:
             kept += 1
+            counts[p.argmax()] += 1
             known += truth[i, y, x] != 255
             right += p.argmax() == truth[i, y, x]
     stats = confidence_stats(targets, threshold, torch.tensor(valid),
                              torch.tensor(truth))
     assert stats['confident'].item() == pytest.approx(kept / valid.sum())
     assert stats['correct'].item() == pytest.approx(right / max(known, 1))
+    counts[6] = valid.sum() - kept
+    assert stats['counts'].tolist() == counts
     assert 'correct' not in confidence_stats(targets, threshold,
                                              torch.tensor(valid))
 
@@ -89,7 +94,19 @@ def test_confidence_stats_count_pixels(threshold):
 def test_confidence_stats_of_padding_are_zero():
     nothing = torch.zeros(2, 3, 4, dtype=torch.bool)
     stats = confidence_stats(logits(0), 0.5, nothing, nothing.long())
+    assert not stats.pop('counts').any()
     assert stats == {'confident': 0, 'correct': 0}
+
+
+def test_confidence_stats_do_not_wait_for_the_device():
+    """A fake tensor has no values that the host could ask for."""
+    with FakeTensorMode():
+        valid = torch.ones(2, 3, 4, dtype=torch.bool)
+        stats = confidence_stats(torch.rand(2, 6, 3, 4), 0.5, valid,
+                                 valid.long())
+        assert stats['counts'].shape == (7, )
+        with pytest.raises(Exception, match='bincount'):
+            valid.long().flatten().bincount()
 
 
 @pytest.mark.parametrize('kind, start, middle, third', [

@@ -15,6 +15,7 @@ psmt = dict(
         dict(type='TeacherEMAHook'),
         dict(type='DataCheckHook'),
         dict(type='PseudoLabelVisHook'),
+        dict(type='EarlyWarningHook'),
     ],
     checkpoint=dict(type='ReliableCheckpointHook'),
     evaluator=dict(type='TeacherStudentIoUMetric'),

@@ -1,10 +1,11 @@
 from .checkpoint_hook import ReliableCheckpointHook
 from .data_check_hook import DataCheckHook
+from .early_warning_hook import EarlyWarningHook
 from .layer_decay import PSMTLayerDecayOptimizerConstructor
 from .pseudo_label_vis_hook import PseudoLabelVisHook
 from .teacher_ema_hook import TeacherEMAHook
 
 __all__ = [
-    'DataCheckHook', 'PSMTLayerDecayOptimizerConstructor',
+    'DataCheckHook', 'EarlyWarningHook', 'PSMTLayerDecayOptimizerConstructor',
     'PseudoLabelVisHook', 'ReliableCheckpointHook', 'TeacherEMAHook'
 ]

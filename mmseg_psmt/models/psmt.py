@@ -164,6 +164,8 @@ class PSMT(BaseSegmentor):
                  self.predict_with and {*self.predict_with} <= {*self.nets})
         self.register_load_state_dict_pre_hook(spread_plain_weights)
         self.iters_per_pass: Optional[int] = None
+        # summed until EarlyWarningHook reads them, see confidence_stats
+        self.label_counts: Union[int, Tensor] = 0
         self._iter: Optional[int] = None
         self.train()
 
@@ -299,9 +301,11 @@ class PSMT(BaseSegmentor):
         truth = (
             torch.cat([sample.gt_sem_seg.data for sample in samples])
             if all('gt_sem_seg' in sample for sample in samples) else None)
-        return confidence_stats(targets, self.consistency.threshold,
-                                inputs['valid'], truth,
-                                tapped_head(self.segmentor).ignore_index)
+        stats = confidence_stats(targets, self.consistency.threshold,
+                                 inputs['valid'], truth,
+                                 tapped_head(self.segmentor).ignore_index)
+        self.label_counts = self.label_counts + stats.pop('counts')
+        return stats
 
     def predict(self,
                 inputs: Tensor,
