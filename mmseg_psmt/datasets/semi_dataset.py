@@ -11,6 +11,7 @@ from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
 from .transforms.multi_view import kinds
+from .unlabeled_folder import reason
 
 VIEWS = ('labeled', 'weak', 'strong')
 
@@ -62,9 +63,9 @@ class SemiSegDataset(Dataset):
                 f'got {pair!r}: use sampler=dict(type="PairSampler")')
         labeled, unlabeled, seed = pair
         with seeded(seed):
-            item = self.labeled[labeled]
+            item = self._load('labelled', self.labeled, labeled)
             views = {'labeled': item} if 'inputs' in item else dict(item)
-            views.update(self.unlabeled[unlabeled])
+            views.update(self._load('unlabelled', self.unlabeled, unlabeled))
         missing = [name for name in VIEWS if name not in views]
         if missing:
             raise ValueError(
@@ -72,6 +73,22 @@ class SemiSegDataset(Dataset):
                 'missing. End the unlabelled pipeline with '
                 "dict(type='MultiView', weak=[...], strong=[...])")
         return views
+
+    @staticmethod
+    def _load(kind: str, part: Dataset, index: int) -> dict:
+        """An item of a part; an error names its files."""
+        try:
+            return part[index]
+        except Exception as error:
+            info = part.get_data_info(index)
+            files = ' or '.join(
+                info[key] for key in ('img_path', 'seg_map_path')
+                if info.get(key))
+            raise RuntimeError(
+                f'{files} of the {kind} images fails in the pipeline '
+                f'({reason(error)}): if a file is missing or broken, restore '
+                'it and go on with --resume; tools/check_data.py CONFIG '
+                'names every broken file') from error
 
 
 @contextmanager

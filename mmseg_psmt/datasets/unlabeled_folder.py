@@ -7,6 +7,8 @@ from glob import escape, glob
 from io import BytesIO
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
+import torch
+from mmengine.dataset import Compose
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.fileio import get, list_from_file
 from mmengine.logging import print_log
@@ -15,6 +17,7 @@ from mmseg.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+TRIES = 10
 
 
 @DATASETS.register_module()
@@ -23,7 +26,10 @@ class UnlabeledFolder(BaseSegDataset):
 
     Each is decoded once when the data set is initialised, the ranks sharing
     the work, and broken ones are named. A JPEG of 480 x 360 takes about 2 ms
-    of one CPU core.
+    of one CPU core. An image that can no longer be loaded later on is named
+    in a warning, and the next one stands in for it. A JPEG truncated after
+    the start goes unnoticed unless ``LoadImageFromFile`` has
+    ``imdecode_backend='pillow'``.
 
     Args:
         images (str | Sequence[str]): A folder, which is searched with its
@@ -35,6 +41,7 @@ class UnlabeledFolder(BaseSegDataset):
         data_root (str, optional): What ``images`` and the lines of a list
             are relative to. Defaults to the working directory.
         broken (str): 'skip' warns of broken images and goes on without them,
+            but not when 10 follow each other in the middle of a training;
             'refuse' stops. Defaults to 'skip'.
         metainfo (dict, optional): See :class:`BaseSegDataset`.
         lazy_init (bool): See :class:`BaseSegDataset`.
@@ -108,6 +115,8 @@ class UnlabeledFolder(BaseSegDataset):
             for info, seen in zip(images[rank::ranks], share):
                 info.update(seen)
         good = [info for info in images if 'fault' not in info]
+        # whether an image was named in a warning, known to all workers
+        self.named = torch.zeros(len(good), dtype=torch.bool).share_memory_()
         if len(good) == len(images):
             return good
         report = (
@@ -120,6 +129,33 @@ class UnlabeledFolder(BaseSegDataset):
                 ", or set broken='skip'" if good else ''))
         print_log(report, logger='current', level=logging.WARNING)
         return good
+
+    def prepare_data(self, idx: int) -> dict:
+        """Views of an image, or of the next one that can be loaded."""
+        if self.broken == 'refuse':
+            return super().prepare_data(idx)
+        load, *rest = self.pipeline.transforms
+        for i in range(idx, idx + min(TRIES, len(self))):
+            info = self.get_data_info(i % len(self))
+            path = info['img_path']
+            try:
+                results = load(info)
+                break
+            except Exception as error:  # decoders raise whatever they like
+                fault = f'{path}: {reason(error)}'
+            if not self.named[i % len(self)]:
+                self.named[i % len(self)] = True
+                print_log(
+                    'An unlabelled image can no longer be loaded, the next '
+                    f'one stands in for it: {fault}',
+                    logger='current',
+                    # the other ranks print nothing below an error
+                    level=logging.ERROR if get_rank() else logging.WARNING)
+        else:
+            raise ValueError(
+                f'{i + 1 - idx} unlabelled images in a row can no longer be '
+                f'loaded, the last is {fault}')
+        return Compose(rest)(results)
 
     def _join(self, path: str) -> str:
         return osp.join(self.data_root or '', path)

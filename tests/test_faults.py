@@ -1,0 +1,268 @@
+"""Processes and files that fail in the middle of a training."""
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmseg.registry import DATASETS, TRANSFORMS
+from mmseg.utils import register_all_modules
+from PIL import Image
+from test_tools import REPO, TINY
+from test_unlabeled_folder import cut, save
+
+from mmseg_psmt.datasets import unlabeled_folder
+
+register_all_modules()
+LOAD = dict(type='LoadImageFromFile')
+PACK = dict(type='PackSegInputs')
+VIEWS = dict(type='MultiView', weak=[PACK], strong=[PACK])
+
+FAULTY = '''
+_base_ = 'tiny.py'
+custom_imports = dict(imports=['mmseg_psmt', 'harm_hook'])
+custom_hooks = [*_base_.psmt.hooks, dict(type='HarmHook')]
+model = dict(teachers_init='copy', warmup_iters=0)
+train_cfg = dict(max_iters=1000, val_interval=1000)
+train_dataloader = dict(
+    num_workers=2,
+    dataset=dict(
+        unlabeled=dict(
+            _delete_=True,
+            type='UnlabeledFolder',
+            images='shapes/JPEGImages/val_*',
+            pipeline=[
+                dict(type='LoadImageFromFile'), _base_.psmt.unlabeled_views
+            ])))
+'''
+
+
+@pytest.fixture
+def root(tmp_path):
+    subprocess.run([
+        sys.executable, REPO / 'tools/make_shapes.py', '--out',
+        tmp_path / 'shapes', '--num-train', '48', '--num-val', '4'
+    ], check=True)
+    (tmp_path / 'tiny.py').write_text(TINY)
+    (tmp_path / 'faulty.py').write_text(FAULTY)
+    return tmp_path
+
+
+def alive(root):
+    """Processes, and the processes of these, that ``train`` started."""
+    found = []
+    for folder in Path('/proc').glob('[0-9]*'):
+        try:
+            if f'PSMT_DATA={root}\0'.encode() in (
+                    folder / 'environ').read_bytes():
+                found.append(folder.name)
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def train(root, fault, *options, ranks=1, interrupt=False):
+    """What a training that must fail prints, once all of it has ended."""
+    words = ([REPO / 'tools/dist_train.sh', 'faulty.py', ranks]
+             if ranks > 1 else
+             [sys.executable, REPO / 'tools/train.py', 'faulty.py'])
+    env = {
+        **os.environ,
+        'FAULT': fault,
+        'PSMT_DATA': str(root),
+        'OMP_NUM_THREADS': '1',
+        'PORT': '29723',
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        'PYTHONPATH': f'{REPO / "tests"}:{os.environ.get("PYTHONPATH", "")}',
+    }
+    log = root / 'log'
+    with log.open('w') as file:
+        training = subprocess.Popen(
+            [*map(str, [*words, *options])],
+            cwd=root,
+            env=env,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True)
+    try:
+        if interrupt:
+            wait(lambda: '[   2/' in log.read_text(), 60)
+            os.killpg(training.pid, signal.SIGINT)
+        assert training.wait(60) != 0
+        wait(lambda: not alive(root), 15)
+    finally:
+        for pid in alive(root):
+            os.kill(int(pid), signal.SIGKILL)
+    return log.read_text()
+
+
+def wait(done, seconds):
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize('fault, word', [('worker killed', 'Killed'),
+                                         ('worker terminated', 'Terminated')])
+def test_a_loader_worker_that_ends_ends_the_training(root, fault, word):
+    out = train(root, fault)
+    assert re.search(rf'DataLoader worker \(pid.* by signal: {word}', out)
+
+
+def test_images_that_break_in_the_middle_are_named(root):
+    out = train(root, 'images')
+    log_file, = root.glob('work_dirs/faulty/*/*.log')
+    warning, = re.findall('WARNING - (.*no longer .*)', log_file.read_text())
+    assert 'shapes/JPEGImages/val_00003.jpg: ' in warning
+    assert ' [  20/1000]' in log_file.read_text()
+    last = (root / 'shapes/ImageSets/Segmentation/semi/1_8/labeled.txt'
+            ).read_text().split()[-1]
+    assert f'{root}/shapes/JPEGImages/{last}.jpg' in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize('fault, exit_code', [
+    ('exception in validation', 'exitcode  : 1 '),
+    ('killed', r'exitcode  : -9 .*SIGKILL')])
+def test_a_rank_that_fails_ends_the_others(root, fault, exit_code):
+    out = train(root, fault, '--cfg-options', 'train_cfg.val_interval=2',
+                ranks=2)
+    cause = out.split('Root Cause (first observed failure):')[1]
+    assert re.search(r'rank +: 1 ', cause) and re.search(exit_code, cause)
+    assert ('[rank1]: ArithmeticError: the injected fault' in out) == (
+        fault != 'killed')
+
+
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_an_interrupt_ends_everything(root, ranks):
+    out = train(root, 'none', ranks=ranks, interrupt=True)
+    assert 'KeyboardInterrupt' in out or 'got signal: 2' in out
+
+
+def test_a_work_dir_that_cannot_be_made_is_named(root):
+    out = train(root, 'none', '--work-dir', root / 'log/run')
+    assert f"'{root}/log/run'" in out.splitlines()[-1]
+    assert 'Iter(train)' not in out
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve images of one grey value each."""
+    for i in range(12):
+        save(tmp_path / f'photos/{i:02}.png', 20 * i)
+    return tmp_path / 'photos'
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """Levels and texts of what is logged of broken photos."""
+    lines = []
+    monkeypatch.setattr(unlabeled_folder, 'print_log',
+                        lambda text, logger, level=logging.INFO: lines.append(
+                            (level, text)) if level > logging.INFO else None)
+    return lines
+
+
+def folder(photos, *transforms, **options):
+    return DATASETS.build(
+        dict(
+            type='UnlabeledFolder',
+            images=str(photos),
+            pipeline=[LOAD, *transforms],
+            **options))
+
+
+BREAK = {
+    'garbage': lambda path: path.write_bytes(b'garbage'),
+    'empty': lambda path: path.write_bytes(b''),
+    'truncated': cut,
+    'deleted': Path.unlink,
+}
+
+
+@pytest.mark.parametrize('how', BREAK)
+def test_the_next_photo_stands_in_for_a_broken_one(photos, how, warned):
+    dataset = folder(photos)
+    for i in (3, 4, 11):
+        BREAK[how](photos / f'{i:02}.png')
+    for _ in range(2):
+        seen = [int(dataset[i]['img'].max()) // 20 for i in range(12)]
+        assert seen == [0, 1, 2, 5, 5, 5, 6, 7, 8, 9, 10, 0]
+    assert len(warned) == 3
+    for i, (level, text) in zip((3, 4, 11), warned):
+        assert level == logging.WARNING and f'{photos}/{i:02}.png: ' in text
+
+
+def test_ten_broken_photos_in_a_row_are_an_error(photos, warned):
+    dataset = folder(photos)
+    for i in range(2, 12):
+        (photos / f'{i:02}.png').unlink()
+    assert dataset[3]['img'].max() == 0
+    with pytest.raises(ValueError, match='10 unlabelled .*last is .*/11.png'):
+        dataset[2]
+
+
+def test_a_broken_photo_to_be_refused_is_an_error(photos, warned):
+    dataset = pairs(folder(photos), folder(photos, VIEWS, broken='refuse'))
+    (photos / '03.png').write_bytes(b'')
+    with pytest.raises(RuntimeError, match='/03.png of the unlabelled'):
+        dataset[0, 3]
+    assert not warned
+
+
+def test_other_ranks_warn_by_what_they_print(photos, warned, monkeypatch):
+    dataset = folder(photos)
+    monkeypatch.setattr(unlabeled_folder, 'get_rank', lambda: 1)
+    (photos / '03.png').unlink()
+    dataset[3], dataset[3]
+    (level, _), = warned
+    assert level == logging.ERROR  # mmengine prints no less there
+
+
+@TRANSFORMS.register_module()
+class Mistake:
+    """A transform that raises, though the image is fine."""
+
+    def __call__(self, results):
+        raise ArithmeticError('a mistake')
+
+
+def test_a_mistake_of_a_transform_is_no_broken_photo(photos, warned):
+    dataset = pairs(folder(photos), folder(photos, dict(type='Mistake')))
+    with pytest.raises(RuntimeError, match='/03.png of the .* a mistake'):
+        dataset[0, 3]
+    assert not warned
+
+
+def pairs(labeled, unlabeled):
+    return DATASETS.build(
+        dict(type='SemiSegDataset', labeled=labeled, unlabeled=unlabeled))
+
+
+@pytest.mark.parametrize('how', BREAK)
+@pytest.mark.parametrize('name', ['b.png', 'b_mask.png'])
+def test_a_broken_labelled_file_is_named(tmp_path, how, name):
+    for i, stem in enumerate('ab'):
+        save(tmp_path / f'{stem}.png', i)
+        Image.fromarray(np.eye(12, 10, dtype=np.uint8), 'P').save(
+            tmp_path / f'{stem}_mask.png')
+        save(tmp_path / f'photos/{stem}.png', i)
+    (tmp_path / 'list.txt').write_text('a\nb\n')
+    labeled = dict(
+        type='BaseSegDataset',
+        data_root=str(tmp_path),
+        ann_file='list.txt',
+        img_suffix='.png',
+        seg_map_suffix='_mask.png',
+        data_prefix=dict(img_path='.', seg_map_path='.'),
+        pipeline=[LOAD, dict(type='LoadAnnotations'), PACK])
+    dataset = pairs(labeled, folder(tmp_path / 'photos', VIEWS))
+    BREAK[how](tmp_path / name)
+    dataset[0, 0]
+    with pytest.raises(RuntimeError, match=rf'/{name}.* labelled .*--resume'):
+        dataset[1, 0]
