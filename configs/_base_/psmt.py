@@ -13,6 +13,7 @@ psmt = dict(
     model=dict(type='PSMT', predict_with=['teachers', 'student']),
     hooks=[
         dict(type='TeacherEMAHook'),
+        dict(type='CheckFiniteHook'),
         dict(type='DataCheckHook'),
         dict(type='PseudoLabelVisHook'),
         dict(type='EarlyWarningHook'),

@@ -1,11 +1,13 @@
 from .checkpoint_hook import ReliableCheckpointHook
 from .data_check_hook import DataCheckHook
 from .early_warning_hook import EarlyWarningHook
+from .finite_hook import CheckFiniteHook
 from .layer_decay import PSMTLayerDecayOptimizerConstructor
 from .pseudo_label_vis_hook import PseudoLabelVisHook
 from .teacher_ema_hook import TeacherEMAHook
 
 __all__ = [
-    'DataCheckHook', 'EarlyWarningHook', 'PSMTLayerDecayOptimizerConstructor',
-    'PseudoLabelVisHook', 'ReliableCheckpointHook', 'TeacherEMAHook'
+    'CheckFiniteHook', 'DataCheckHook', 'EarlyWarningHook',
+    'PSMTLayerDecayOptimizerConstructor', 'PseudoLabelVisHook',
+    'ReliableCheckpointHook', 'TeacherEMAHook'
 ]

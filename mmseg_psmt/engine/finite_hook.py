@@ -1,0 +1,167 @@
+"""Keeps what is not finite out of the student and its teachers."""
+from typing import Dict, List, Optional
+
+import torch
+import torch.nn as nn
+from mmengine.dist import all_gather_object, all_reduce
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from torch import Tensor
+
+from .teacher_ema_hook import unwrap
+
+MAX_IDLE = 20  # a GradScaler begins at 2**16 and may halve it that often
+
+
+@HOOKS.register_module()
+class CheckFiniteHook(Hook):
+    """Stop at an iteration that is not finite, or leave it out.
+
+    Right before the optimizer's step it checks losses, gradients and the
+    buffers that the iteration moved, on all ranks together. Where there is
+    no step, because gradients accumulate or a GradScaler leaves it out, it
+    checks losses and buffers before the teachers move. What is not finite
+    changes no weight, no state of the optimizer and no buffer. Works with
+    any model of mmseg.
+
+    Args:
+        action (str): 'stop' raises a FloatingPointError that names the
+            iteration, the terms of the loss and the images; 'skip' logs it
+            and goes on with the next batch, unless 20 steps in a row were
+            left out. Defaults to 'stop'.
+    """
+    priority = 'ABOVE_NORMAL'  # TeacherEMAHook has NORMAL
+
+    def __init__(self, action: str = 'stop'):
+        if action not in ('stop', 'skip'):
+            raise ValueError(
+                f"action must be 'stop' or 'skip', got {action!r}")
+        self.action = action
+
+    def before_train(self, runner: Runner) -> None:
+        self.idle = 0
+        unwrap(runner).register_forward_hook(self._remember)
+        runner.optim_wrapper.optimizer.register_step_pre_hook(
+            lambda optimizer, *_: self._before_step(runner, optimizer))
+
+    def _remember(self, module: nn.Module, args: tuple, output) -> None:
+        if isinstance(output, dict):  # not a prediction
+            self.losses = output
+
+    def before_train_iter(self,
+                          runner: Runner,
+                          batch_idx: int,
+                          data_batch: Optional[dict] = None) -> None:
+        self.idle += 1
+        self.checked, self.losses, self.batch = False, {}, data_batch
+        self.before = {
+            name: buffer.clone()
+            for name, buffer in _moving(unwrap(runner)).items()
+        }
+
+    def _before_step(self, runner: Runner,
+                     optimizer: torch.optim.Optimizer) -> None:
+        grads = [
+            param.grad for group in optimizer.param_groups
+            for param in group['params'] if param.grad is not None
+        ]
+        if hasattr(optimizer, 'found_inf'):  # fused, unscales by itself
+            grads = []
+        if self._check(runner, grads):
+            self.idle = 0
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Optional[dict] = None,
+                         outputs: Optional[dict] = None) -> None:
+        if not self.checked:
+            self._check(runner, [])
+        if self.idle >= MAX_IDLE * runner.optim_wrapper._accumulative_counts:
+            raise FloatingPointError(
+                f'No step in {self.idle} iterations, the last of them '
+                f'{runner.iter + 1}: losses or gradients are not finite in '
+                'any of them. Resume an earlier checkpoint with a lower '
+                'optim_wrapper.optimizer.lr, or without --amp')
+
+    @torch.no_grad()
+    def _check(self, runner: Runner, grads: List[Tensor]) -> bool:
+        """Whether all is finite; if not, the iteration is undone."""
+        self.checked = True
+        model = unwrap(runner)
+        terms = {
+            name: value.float()
+            for name, value in model.parse_losses(self.losses)[1].items()
+            if 'loss' in name
+        }
+        buffers = {
+            name: buffer
+            for name, buffer in _moving(model).items()
+            if buffer.is_floating_point()
+        }
+        tensors = [*terms.values(), *buffers.values(), *grads]
+        norms = torch._foreach_norm([t for t in tensors if t.numel()],
+                                    float('inf'))
+        wrong = (~torch.stack(norms).isfinite()).sum()
+        all_reduce(wrong)
+        if not wrong:
+            return True
+
+        fault = self._fault(runner, terms, buffers)
+        now = dict(model.named_buffers())
+        for name, buffer in self.before.items():
+            now[name].copy_(buffer)
+        if self.action == 'stop':
+            raise FloatingPointError(
+                f'{fault}. Student and teachers are still those of the '
+                'iteration before. Go on from the last checkpoint with '
+                '--resume and a lower optim_wrapper.optimizer.lr, without '
+                "such images, or with dict(type='CheckFiniteHook', "
+                "action='skip')")
+        runner.optim_wrapper.optimizer.zero_grad(set_to_none=True)
+        runner.logger.warning(f'{fault}. It is left out')
+        return False
+
+    def _fault(self, runner: Runner, terms: Dict[str, Tensor],
+               buffers: Dict[str, Tensor]) -> str:
+        """The iteration, and from each faulty rank what and which images."""
+
+        def wrong(tensors: Dict[str, Tensor]) -> List[str]:
+            return [
+                name for name, tensor in tensors.items()
+                if not tensor.isfinite().all()
+            ]
+
+        blamed = wrong(terms)
+        rest = wrong({
+            f'gradient of {name}': param.grad
+            for name, param in unwrap(runner).named_parameters()
+            if param.grad is not None
+        }) + wrong(buffers)
+        what = ', '.join(blamed or ['no term of the loss'] + rest[:3])
+        found = all_gather_object(
+            (blamed, f'{what} (rank {runner.rank}, {_images(self.batch)})'))
+        texts = [text for own, text in found if own]
+        return (f'Iteration {runner.iter + 1} is not finite: ' +
+                '; '.join(texts or [text for _, text in found]))
+
+
+def _moving(model: nn.Module) -> Dict[str, Tensor]:
+    """The buffers of a checkpoint that training moves, such as BN's."""
+    return {
+        name: buffer
+        for prefix, module in model.named_modules() if module.training
+        for name, buffer in module.named_buffers(prefix, recurse=False)
+        if name.split('.')[-1] not in module._non_persistent_buffers_set
+    }
+
+
+def _images(batch: dict) -> str:
+    """Files of a batch by view; views of the same files are named once."""
+    views = {'images': batch} if 'data_samples' in batch else batch
+    files = {}
+    for view, part in views.items():
+        paths = [str(s.get('img_path')) for s in part['data_samples']]
+        files.setdefault(', '.join(paths), view)
+    return ', '.join(f'{view}: {paths}' for paths, view in files.items())
