@@ -12,7 +12,7 @@ from mmseg_psmt.models import ConfCELoss
 
 @MODELS.register_module()
 class FaultyConfCELoss(ConfCELoss):
-    """NaN in some calls, counted from 1, on one rank.
+    """NaN in some calls, counted from 1, on one rank; its gradient is fine.
 
     Ranks have thresholds of their own.
     """
@@ -25,20 +25,21 @@ class FaultyConfCELoss(ConfCELoss):
     def forward(self, *args):
         self.calls += 1
         loss = super().forward(*args)
-        return loss * math.nan if self.calls in self.at else loss
+        return loss + math.nan if self.calls in self.at else loss
 
 
 @TRANSFORMS.register_module()
-class NaNPixels:
-    """One pixel that is not finite, in the image with this stem."""
+class BadPixel:
+    """One pixel without sense, in the image with this stem."""
 
-    def __init__(self, stem):
+    def __init__(self, stem, value=math.nan):
         self.stem = stem
+        self.value = value
 
     def __call__(self, results):
         if Path(results['img_path']).stem == self.stem:
             results['img'] = results['img'].astype(np.float32)
-            results['img'][5, 7, 1] = np.nan
+            results['img'][5, 7, 1] = self.value
         return results
 
 
