@@ -90,6 +90,7 @@ def small(name, data, work_dir, net, **options):
         'work_dir': str(work_dir),
         'log_level': 'ERROR',
         'vis_backends': [dict(type='LocalVisBackend')],
+        'visualizer.name': str(work_dir),  # or it writes where the first did
         'visualizer.vis_backends': [dict(type='LocalVisBackend')],
         **options
     })

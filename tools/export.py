@@ -95,6 +95,9 @@ def plain_config(cfg: Config) -> Config:
             if metric.type == 'TeacherStudentIoUMetric' else metric
             for metric in (metrics if isinstance(metrics, list) else [metrics])
         ]
+    saving = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    if saving.get('type') == 'ReliableCheckpointHook':
+        saving.type = 'CheckpointHook'
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
     others = [name for name in imports if name != 'mmseg_psmt']
