@@ -2,6 +2,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from mmseg.registry import HOOKS
 
 
 def end_worker(sig):
-    os.kill(multiprocessing.active_children()[0].pid, sig)
+    """From outside: torch takes a SIGTERM of the parent for an order."""
+    worker = multiprocessing.active_children()[0].pid
+    subprocess.run(['kill', f'-{sig}', str(worker)], check=True)
 
 
 def spoil(dataset):
@@ -42,9 +45,9 @@ class HarmHook(Hook):
 
     def harm(self):
         if self.fault == 'worker killed':
-            end_worker(signal.SIGKILL)
+            end_worker('KILL')
         elif self.fault == 'worker terminated':
-            end_worker(signal.SIGTERM)
+            end_worker('TERM')
         elif self.fault == 'exception':
             raise ArithmeticError('the injected fault')
         elif self.fault == 'killed':

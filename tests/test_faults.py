@@ -29,6 +29,7 @@ custom_imports = dict(imports=['mmseg_psmt', 'harm_hook'])
 custom_hooks = [*_base_.psmt.hooks, dict(type='HarmHook')]
 model = dict(teachers_init='copy', warmup_iters=0)
 train_cfg = dict(max_iters=1000, val_interval=1000)
+deharm_hooks = dict(checkpoint=dict(interval=1000))
 train_dataloader = dict(
     num_workers=2,
     dataset=dict(
@@ -54,7 +55,7 @@ def root(tmp_path):
 
 
 def alive(root):
-    """Processes, and the processes of these, that ``train`` started."""
+    """Processes that ``train`` started, however far down."""
     found = []
     for folder in Path('/proc').glob('[0-9]*'):
         try:
@@ -93,7 +94,7 @@ def train(root, fault, *options, ranks=1, interrupt=False):
         if interrupt:
             wait(lambda: '[   2/' in log.read_text(), 60)
             os.killpg(training.pid, signal.SIGINT)
-        assert training.wait(60) != 0
+        assert training.wait(120) != 0
         wait(lambda: not alive(root), 15)
     finally:
         for pid in alive(root):
@@ -121,9 +122,9 @@ def test_images_that_break_in_the_middle_are_named(root):
     warning, = re.findall('WARNING - (.*no longer .*)', log_file.read_text())
     assert 'shapes/JPEGImages/val_00003.jpg: ' in warning
     assert ' [  20/1000]' in log_file.read_text()
-    last = (root / 'shapes/ImageSets/Segmentation/semi/1_8/labeled.txt'
-            ).read_text().split()[-1]
-    assert f'{root}/shapes/JPEGImages/{last}.jpg' in out.splitlines()[-1]
+    names = root / 'shapes/ImageSets/Segmentation/semi/1_8/labeled.txt'
+    image = f'{root}/shapes/JPEGImages/{names.read_text().split()[-1]}.jpg'
+    assert image in out.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize('fault, exit_code', [
@@ -141,12 +142,12 @@ def test_a_rank_that_fails_ends_the_others(root, fault, exit_code):
 @pytest.mark.parametrize('ranks', [1, 2])
 def test_an_interrupt_ends_everything(root, ranks):
     out = train(root, 'none', ranks=ranks, interrupt=True)
-    assert 'KeyboardInterrupt' in out or 'got signal: 2' in out
+    assert ('KeyboardInterrupt' if ranks == 1 else 'got signal: 2') in out
 
 
 def test_a_work_dir_that_cannot_be_made_is_named(root):
     out = train(root, 'none', '--work-dir', root / 'log/run')
-    assert f"'{root}/log/run'" in out.splitlines()[-1]
+    assert f"'{root}/log/run'" in out.strip().splitlines()[-1]
     assert 'Iter(train)' not in out
 
 

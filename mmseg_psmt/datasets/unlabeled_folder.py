@@ -27,9 +27,9 @@ class UnlabeledFolder(BaseSegDataset):
     Each is decoded once when the data set is initialised, the ranks sharing
     the work, and broken ones are named. A JPEG of 480 x 360 takes about 2 ms
     of one CPU core. An image that can no longer be loaded later on is named
-    in a warning, and the next one stands in for it. A JPEG truncated after
-    the start goes unnoticed unless ``LoadImageFromFile`` has
-    ``imdecode_backend='pillow'``.
+    in a warning, and the next one stands in for it. OpenCV 4 does not notice
+    a JPEG truncated by then; ``imdecode_backend='pillow'`` of
+    ``LoadImageFromFile`` does.
 
     Args:
         images (str | Sequence[str]): A folder, which is searched with its
