@@ -1,5 +1,10 @@
-"""What goes wrong in test_finite.py, on the ranks of a training, too."""
+"""What goes wrong in tests, on the ranks of a training, too."""
 import math
+import multiprocessing
+import os
+import resource
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +68,63 @@ class NaNGradientHook(Hook):
         weight = runner.model.segmentor.decode_head.conv_seg.weight
         weight.register_hook(lambda grad: grad * math.nan
                              if runner.iter + 1 in self.at else grad)
+
+
+@HOOKS.register_module()
+class FaultHook(Hook):
+    """Does ``deeds[i]`` before iteration i, counted from 1; 'val' is one.
+
+    On one rank, -1 is the last one, or on all.
+    """
+
+    def __init__(self, deeds, rank=None):
+        self.deeds = {str(when): deed for when, deed in deeds.items()}
+        self.rank = rank
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.do(str(runner.iter + 1), runner)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        self.do('val', runner)
+
+    def do(self, when, runner):
+        if when in self.deeds and self.rank in (
+                None, runner.rank, runner.rank - runner.world_size):
+            self.dataset = runner.train_dataloader.dataset
+            getattr(self, self.deeds[when])()
+
+    def kill(self):
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def terminate(self):
+        os.killpg(os.getpgid(0), signal.SIGTERM)
+
+    def fill(self, size=2**21):
+        """No file can grow beyond a size; a checkpoint is larger."""
+        resource.setrlimit(resource.RLIMIT_FSIZE,
+                           (size, resource.RLIM_INFINITY))
+
+    def cut(self):
+        """Likewise, but the process dies while it writes."""
+        self.fill()
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+    def empty(self):
+        self.fill(resource.RLIM_INFINITY)
+
+    def kill_worker(self):
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    def fail(self):
+        raise ArithmeticError('the injected fault')
+
+    def spoil_labeled(self):
+        self.spoil(self.dataset.labeled)
+
+    def spoil_unlabeled(self):
+        self.spoil(self.dataset.unlabeled)
+
+    def spoil(self, dataset):
+        """Overwrite the last image."""
+        Path(dataset.get_data_info(-1)['img_path']).write_bytes(b'garbage')

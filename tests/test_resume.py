@@ -21,7 +21,7 @@ from mmseg_psmt.stack import allow_checkpoint_globals, skip_trained_data
 REPO = Path(__file__).resolve().parents[1]
 TINY = f'''
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
-custom_imports = dict(imports=['mmseg_psmt', 'fault_hook'])
+custom_imports = dict(imports=['mmseg_psmt', 'faults'])
 custom_hooks = [*_base_.custom_hooks, dict(type='FaultHook', deeds=@)]
 crop_size = (48, 48)
 loading = [

@@ -177,6 +177,7 @@ def _mask(how: int) -> None:
 
 def _kill_workers() -> None:
     """At the end Python would wait for what its SIGTERM does not reach."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would complain
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()
