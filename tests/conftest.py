@@ -28,3 +28,9 @@ def pytest_runtest_setup(item):
 def quiet():
     """mmengine logs every initialised tensor."""
     MMLogger.get_instance('mmengine', log_level='ERROR')
+
+
+@pytest.fixture(autouse=True)
+def free(monkeypatch):
+    """What the tools set in this process ends with the test."""
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '')

@@ -149,7 +149,12 @@ def read(work_dir: Path) -> dict:
 def table(work_dirs: Sequence[Path]) -> List[Dict[str, str]]:
     """A row for the trainings that differ in the seed alone, in order."""
     groups, rows = {}, []
-    for run in map(read, dict.fromkeys(p.resolve() for p in work_dirs)):
+    for work_dir in dict.fromkeys(p.resolve() for p in work_dirs):
+        try:
+            run = read(work_dir)
+        except Exception as error:
+            raise SystemExit(f'The logs or configs in {work_dir} cannot be '
+                             f'read: {error!r}')
         groups.setdefault(run['same'], []).append(run)
     for runs in groups.values():
         row = {**dict.fromkeys([*COLUMNS, 'note'], '–'), **runs[0]}
@@ -193,14 +198,19 @@ def main() -> None:
                         'tested with --work-dir WORK_DIR/test')
     parser.add_argument('--format', default='markdown',
                         choices=('markdown', 'csv', 'latex'))
-    parser.add_argument(
-        '--out', type=argparse.FileType('w', encoding='utf-8'), default='-')
+    parser.add_argument('--out', type=Path, help='file; printed if unset')
     args = parser.parse_args()
     for folder in args.work_dirs:
         if not folder.is_dir():
             parser.error(f'the work dir {folder} does not exist')
+    if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
+        parser.error(f'--out {args.out} is no file in an existing folder')
     rows = table(args.work_dirs)
-    args.out.write(render(rows, args.format))
+    text = render(rows, args.format)
+    if args.out:
+        args.out.write_text(text, encoding='utf-8')
+    else:
+        print(text, end='')
     if all(row['mIoU teachers'] == 'no log' for row in rows):
         raise SystemExit('No work dir holds the log of a training')
 

@@ -2,7 +2,6 @@
 import argparse
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from math import ceil, nan
 from pathlib import Path
@@ -20,13 +19,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmseg_psmt.datasets import SemiSegDataset
-from mmseg_psmt.datasets.semi_dataset import build_part, infos, leaves, source
+from mmseg_psmt.datasets.semi_dataset import build_part, leaves, source
 from mmseg_psmt.datasets.unlabeled_folder import reason
 from mmseg_psmt.engine.data_check_hook import (
+    FAULTS,
     class_problems,
     leaks,
     mask_loader,
-    scan,
+    scan_all,
 )
 from mmseg_psmt.models import PSMT
 
@@ -51,6 +51,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.gpus < 1:
         parser.error(f'--gpus must be at least 1, got {args.gpus}')
+    if args.out and (args.out.suffix != '.png' or args.out.is_dir()):
+        parser.error(f'--out must be a file that ends in .png, got {args.out}')
     return args
 
 
@@ -195,10 +197,8 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
     """Read one part of the data and print what it holds."""
     lists = ', '.join(source(leaf) for leaf in leaves(dataset))
     print(f'{kind}: {len(dataset)} images, {lists}')
-    with ThreadPoolExecutor() as pool:
-        scanned = list(
-            pool.map(lambda entry: scan(kind, *entry), infos(dataset)))
-    for fault in ('unread', 'shape', 'ids'):
+    scanned = scan_all(kind, dataset)
+    for fault in FAULTS:
         problems.add(seen[fault] for seen in scanned if seen.get(fault))
     show_sizes(kind, dataset, scanned, model)
     if kind != 'unlabelled':

@@ -39,6 +39,13 @@ def parse_runs(words: List[str]) -> Dict[str, List[Path]]:
     return runs
 
 
+def parsed(file: Path, text: str) -> dict:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SystemExit(f'{file} cannot be read: {error}')
+
+
 def tested(work_dir: Path) -> Dict[str, float]:
     """Metrics of the latest test."""
     files = sorted(work_dir.glob('test/*/*.json'))
@@ -46,7 +53,7 @@ def tested(work_dir: Path) -> Dict[str, float]:
         raise SystemExit(
             f'{work_dir} was not tested: run tools/test.py CONFIG CHECKPOINT '
             f'--work-dir {work_dir}/test')
-    return json.loads(files[-1].read_text())
+    return parsed(files[-1], files[-1].read_text())
 
 
 def logged(work_dir: Path, key: str) -> List[Tuple[int, float]]:
@@ -54,7 +61,7 @@ def logged(work_dir: Path, key: str) -> List[Tuple[int, float]]:
     points = {}
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():
-            entry = json.loads(line)
+            entry = parsed(file, line)
             if key in entry:
                 points[entry['step']] = entry[key]
     return sorted(points.items())

@@ -1,5 +1,6 @@
 """Export a net of a PS-MT checkpoint as a plain model of mmseg."""
 import argparse
+import ast
 import tempfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -8,10 +9,12 @@ from typing import Dict, List
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 from mmseg.utils import register_all_modules
 from torch import Tensor
 
 import mmseg_psmt  # noqa: F401
+from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
 
 NETS = {
     'student': ['segmentor.'],
@@ -51,9 +54,38 @@ def parse_args() -> argparse.Namespace:
     for path in (args.out, args.out.with_suffix('.py')):
         if path.exists():
             parser.error(f'{path} exists: remove it or choose another OUT')
+    for path in args.out.parents:
+        if path.is_file():
+            parser.error(f'{path} is no folder: choose another OUT')
     if not args.checkpoint.is_file():
         parser.error(f'{args.checkpoint} does not exist')
     return args
+
+
+class DictCalls(ast.NodeTransformer):
+    """Turns ``dict(a=1)`` into ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if getattr(node.func, 'id', None) != 'dict':
+            return node
+        if node.args:
+            return node.args[0]
+        return ast.Dict(  # a key of None, from **, is refused later
+            [word.arg and ast.Constant(word.arg) for word in node.keywords],
+            [word.value for word in node.keywords])
+
+
+def config_of(text: str) -> Config:
+    """The config in a checkpoint, of which no code is run.
+
+    Raises:
+        SyntaxError, ValueError: If it is more than names and values.
+    """
+    return Config({
+        line.targets[0].id: ast.literal_eval(DictCalls().visit(line.value))
+        for line in ast.parse(text).body
+    })
 
 
 def plain_weights(state_dict: Dict[str, Tensor],
@@ -126,17 +158,28 @@ def test(cfg: Config, checkpoint: Path, work_dir: str) -> float:
 def main() -> None:
     args = parse_args()
     register_all_modules()
+    forbid_code_in_checkpoints()
     try:
         checkpoint = torch.load(
             args.checkpoint, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError) as error:
-        raise SystemExit(f'{args.checkpoint} cannot be read: {error}')
-    text = checkpoint.get('meta', {}).get('cfg', 'model = dict(type=None)')
-    cfg = Config.fromstring(text, '.py')
-    if cfg.model.type not in ('PSMT', 'mmseg.PSMT'):
+    except (EOFError, OSError, RuntimeError, UnpicklingError,
+            ValueError) as error:
+        why = str(error).rpartition('WeightsUnpickler error: ')[2]
+        raise SystemExit(
+            f'{args.checkpoint} is damaged or holds more than data, which is '
+            f'never loaded here: {why.partition(". ")[0]}')
+    try:
+        cfg = config_of(checkpoint['meta']['cfg'])
+        kind = cfg.model.type
+    except (AttributeError, KeyError, SyntaxError, TypeError,
+            ValueError) as error:
+        raise SystemExit(f'{args.checkpoint} holds no config ({error!r}): '
+                         'give a checkpoint that tools/train.py wrote')
+    if kind not in ('PSMT', 'mmseg.PSMT'):
         raise SystemExit(f'{args.checkpoint} holds no PS-MT model but '
-                         f'model.type={cfg.model.type!r}: give a checkpoint '
+                         f'model.type={kind!r}: give a checkpoint '
                          'that tools/train.py wrote')
+    import_modules_from_strings(**cfg.get('custom_imports', {}))
     weights = plain_weights(checkpoint['state_dict'], NETS[args.which])
     plain = plain_config(cfg.copy())
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,11 @@ def main() -> None:
         type=Path,
         default=Path(__file__).parents[1] / 'docs/heads.md',
         help='page to write')
-    parser.parse_args().out.write_text(page())
+    out = parser.parse_args().out
+    try:
+        out.write_text(page())
+    except OSError as error:
+        parser.error(f'{out} cannot be written: {error}')
 
 
 if __name__ == '__main__':

@@ -205,6 +205,9 @@ def main() -> None:
     out = args.out
     spec = {key: value for key, value in vars(args).items() if key != 'out'}
     spec.update(classes=list(CLASSES), palette=PALETTE)
+    for path in out.parents:
+        if path.is_file():
+            raise SystemExit(f'{path} is no folder; choose another --out')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         meta = out / 'meta.json'
         if not meta.is_file() or json.loads(meta.read_text()) != spec:

@@ -18,12 +18,13 @@ names, or paths of images, with or without masks; no mask is read.
 """
 import argparse
 import os.path as osp
+import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Sequence, Set, Tuple
 
 import numpy as np
 from mmengine import Config
@@ -35,6 +36,8 @@ from mmseg.utils import register_all_modules
 
 from mmseg_psmt.datasets import SemiSegDataset
 from mmseg_psmt.datasets.semi_dataset import leaves
+from mmseg_psmt.datasets.unlabeled_folder import reason
+from mmseg_psmt.engine.data_check_hook import is_cut
 
 VOC, CITYSCAPES = 10582, 2975  # images of the whole training set
 VOC_OWN = 1464  # of them those that VOC has masks of: high quality
@@ -107,6 +110,11 @@ def check_images(held_out: Dict[str, list], images: Sequence[dict]) -> None:
 def check_names(leaf: BaseSegDataset, names: Sequence[str],
                 images: Sequence[dict]) -> None:
     """SystemExit where a list without the first name gives other files."""
+    for name in names:
+        if name != name.strip() or re.search('[\r\n\ud800-\udfff]', name):
+            raise SystemExit(f'{name!r} cannot stand in a list: rename its '
+                             'files, without line breaks, spaces at an end '
+                             'and bytes that are no UTF-8')
     with tempfile.TemporaryDirectory() as folder:
         leaf.ann_file = osp.join(folder, 'all.txt')
         write(Path(leaf.ann_file), names[1:])
@@ -141,6 +149,9 @@ def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
     except Exception as error:
         raise SystemExit(f'{mask}, the mask of {image}, cannot be read: mend '
                          f'it, data_prefix or seg_map_suffix. {error!r}')
+    if is_cut(leaf, info):
+        raise SystemExit(f'{mask} holds ids that are no whole numbers from 0 '
+                         'to 255, but masks are read with 8 bits: mend it')
     classes = len(leaf.metainfo['classes'])
     counts = np.bincount(ids[ids != leaf.ignore_index], minlength=classes)
     wrong = classes + np.flatnonzero(counts[classes:])
@@ -209,19 +220,32 @@ def file_names(leaf: BaseSegDataset, info: dict) -> Tuple[str, str]:
     return name, name[:len(name) - len(leaf.img_suffix)]
 
 
+def image_in(line: str, files: Set[str]) -> str:
+    """The line, or what is before the mask in it.
+
+    Names may hold spaces, so that it is cut at each, the last first.
+    """
+    for gap in reversed([*re.finditer(r'\s+', line)]):
+        if osp.basename(line[:gap.start()]) in files:
+            return line[:gap.start()]
+    return line
+
+
 def read_list(path: Path, known: Dict[str, int], held: Dict[str, str],
-              seen: Dict[int, str]) -> List[int]:
+              files: Set[str], seen: Dict[int, str]) -> List[int]:
     """Indices of the listed images; SystemExit where a line is wrong."""
     try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
+        lines = path.read_text(encoding='utf-8-sig').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         raise SystemExit(f'{path} cannot be read as a list of images: {error}')
     chosen = []
     for i, line in enumerate(lines, 1):
-        if not line.strip():
+        name, where = line.strip(), f'line {i} of {path}'
+        if not name:
             continue
-        name = line.split()[0]
-        file, where = osp.basename(name), f'line {i} of {path}'
+        if not any(osp.basename(name) in names for names in (known, held)):
+            name = image_in(name, files)
+        file = osp.basename(name)
         if file in held:
             raise SystemExit(f'{name}, {where}, is {held[file]}: take it out, '
                              'or rename one if a training image is meant')
@@ -274,8 +298,11 @@ def import_lists(args: argparse.Namespace, owners: Sequence[BaseSegDataset],
     held = {file: f'{image[1]["img_path"]} of {loader}'
             for loader, others in held_out.items() for image in others
             for file in file_names(*image)}
-    labeled = read_list(args.published, known, held, seen)
-    unlabeled = (read_list(args.import_unlabeled, known, held, seen)
+    entries = [*zip(owners, images),
+               *(image for others in held_out.values() for image in others)]
+    files = {file_names(*image)[0] for image in entries}
+    labeled = read_list(args.published, known, held, files, seen)
+    unlabeled = (read_list(args.import_unlabeled, known, held, files, seen)
                  if args.import_unlabeled else
                  [k for k in range(len(names)) if k not in seen])
     if not unlabeled:
@@ -330,9 +357,15 @@ def main() -> None:
                              for part in parts)):
         if path.is_file():
             raise SystemExit(f'{path} exists: choose another --out')
+    for path in args.out.parents:
+        if path.is_file():
+            raise SystemExit(f'{path} is no folder: choose another --out')
 
     register_all_modules()
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except Exception as error:
+        raise SystemExit(f'{args.config} is no config: {reason(error)}')
     owners, images = zip(*sorted(
         build(cfg, 'train_dataloader'), key=lambda image: name_of(*image)))
     names, total = [*map(name_of, owners, images)], len(images)

@@ -23,7 +23,7 @@ from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from PIL import Image
 
 from mmseg_psmt.datasets.semi_dataset import infos
-from mmseg_psmt.engine.data_check_hook import leaks, scan
+from mmseg_psmt.engine.data_check_hook import FAULTS, leaks, scan
 
 STEPS = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
 CONVERTERS = Path(mmseg.__file__).parent / '.mim/tools/dataset_converters'
@@ -125,7 +125,7 @@ def check(root: Path, data: str) -> list[str]:
     problems += leaks('training', parts[-1], parts[0])
     with ThreadPoolExecutor() as pool:
         for seen in pool.map(lambda job: scan(data, *job), jobs.values()):
-            problems += filter(None, map(seen.get, ('unread', 'shape', 'ids')))
+            problems += filter(None, map(seen.get, FAULTS))
     return [*dict.fromkeys(problems)]
 
 

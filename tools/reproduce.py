@@ -69,12 +69,23 @@ def main() -> None:
     parser.add_argument('--list', action='store_true',
                         help='only say what is done and what remains')
     args = parser.parse_args()
+    if args.gpus < 1 or min(args.seeds) < 0:
+        parser.error('--gpus must be at least 1 and --seeds at least 0, got '
+                     f'{args.gpus} and {args.seeds}')
+    for path in (args.work_dirs, *args.work_dirs.parents):
+        if path.is_file():
+            parser.error(f'--work-dirs: {path} is no folder')
     # The lengths in some configs depend on it.
     os.environ['WORLD_SIZE'] = str(args.gpus)
     jobs = {}
     for config in args.configs:
         if not config.is_file():
             parser.error(f'the config {config} does not exist')
+        try:
+            Config.fromfile(
+                config, import_custom_modules=False).train_cfg.max_iters
+        except Exception as error:
+            parser.error(f'{config} is no config of a training: {error!r}')
         for seed in args.seeds:
             work_dir = args.work_dirs / config.stem / f'seed{seed}'
             if jobs.setdefault(work_dir, (config, seed))[0] != config:

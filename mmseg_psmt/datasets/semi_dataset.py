@@ -6,7 +6,7 @@ from typing import Dict, Iterator, Tuple, Union
 
 import numpy as np
 import torch
-from mmengine.fileio import exists
+from mmengine.fileio import exists, isdir, isfile
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
@@ -133,6 +133,10 @@ def _prepare(kind: str, cfg: dict) -> dict:
     if 'datasets' in cfg:
         cfg['datasets'] = [_prepare(kind, part) for part in cfg['datasets']]
     root, ann_file = cfg.get('data_root') or '', cfg.get('ann_file') or ''
+    if ann_file and isdir(osp.join(root, ann_file), cfg.get('backend_args')):
+        raise ValueError(
+            f'ann_file of the {kind} images is the folder '
+            f'{osp.join(root, ann_file)}: give the list of their names in it')
     for path in (root, osp.join(root, ann_file)):
         if path and not exists(path, cfg.get('backend_args')):
             raise FileNotFoundError(
@@ -151,7 +155,8 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
         cfg (dict | Dataset): Its config; what is built already is returned.
 
     Raises:
-        ValueError: If the list is empty, or a training pipeline pads.
+        ValueError: If the list is empty or no list, or a training pipeline
+            pads.
         FileNotFoundError: If the root or the list is missing.
     """
     if isinstance(cfg, Dataset):
@@ -163,7 +168,13 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
                 f'Take Pad out of the {kind} pipeline: '
                 'SemiSegDataPreProcessor(size=...) pads, and masks the '
                 'padding out of the unsupervised loss')
-        if not leaf.load_data_list():
+        try:
+            found = leaf.load_data_list()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'The {kind} list {source(leaf)} is no UTF-8 text ({error}): '
+                'save it as such') from error
+        if not found:
             raise ValueError(f'The {kind} list {source(leaf)} names no image')
     dataset.full_init()
     return dataset
@@ -188,13 +199,18 @@ def _check_files(kind: str, dataset: Dataset) -> None:
             keys.append('seg_map_path')
         for key in keys:
             path = info.get(key)
-            if path and exists(path, leaf.backend_args):
+            if path and isfile(path, leaf.backend_args):
                 continue
             remedy = 'mend the list, data_prefix or the suffixes'
+            if '\ufeff' in (path or ''):
+                remedy = 'save the list without a byte order mark'
+            elif osp.basename(path or '') in (
+                    leaf.img_suffix, leaf.seg_map_suffix):
+                remedy = 'take the blank line out of the list'
             if key == 'seg_map_path' and kind == 'unlabelled':
                 remedy += (', or take LoadAnnotations out of the pipeline: '
                            'unlabelled images need no masks')
             raise FileNotFoundError(
-                f'{path or key} does not exist but is wanted for image '
+                f'{path or key} is no file but is wanted for image '
                 f'{info["sample_idx"]} of the {kind} list {source(leaf)}: '
                 f'{remedy}')

@@ -16,6 +16,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
 
+from ..options import require
+
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 TRIES = 10
 
@@ -60,12 +62,13 @@ class UnlabeledFolder(BaseSegDataset):
                  broken: str = 'skip',
                  metainfo: Optional[dict] = None,
                  lazy_init: bool = False):
-        self.images = [images] if isinstance(images, str) else list(images)
-        if not self.images:
-            raise ValueError('images of UnlabeledFolder is empty')
-        if broken not in ('skip', 'refuse'):
-            raise ValueError(
-                f"broken must be 'skip' or 'refuse', got {broken!r}")
+        self.images = [images] if isinstance(images, str) else images
+        require('images of UnlabeledFolder', images, 'a path or several, '
+                'not empty', lambda _: isinstance(self.images, (list, tuple))
+                and self.images and all(
+                    isinstance(path, str) and path for path in self.images))
+        require('broken', broken, "'skip' or 'refuse'",
+                lambda x: x in ('skip', 'refuse'))
         self.broken = broken
         for word in ('LoadAnnotations', 'cat_max_ratio'):
             if word in str(pipeline):
@@ -176,7 +179,12 @@ class UnlabeledFolder(BaseSegDataset):
                 yield path
 
     def _listed(self, path: str) -> Iterator[str]:
-        for number, line in enumerate(list_from_file(path), 1):
+        try:
+            lines = list_from_file(path, encoding='utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise ValueError(f'The list {path} is no UTF-8 text ({error}): '
+                             'save it as such') from error
+        for number, line in enumerate(lines, 1):
             image = self._join(line.strip())
             if line.strip() and not osp.isfile(image):
                 raise FileNotFoundError(

@@ -1,46 +1,62 @@
 """Refuses data that would spoil a training, before its first iteration."""
 import os.path as osp
-from typing import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Iterable, Iterator, List
 
 import numpy as np
 import torch.nn as nn
 from mmengine.dist import master_only
+from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import HOOKS
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from ..datasets.semi_dataset import infos, source
-from ..datasets.transforms.multi_view import kinds
+from ..datasets.semi_dataset import infos, leaves, source
 from ..datasets.unlabeled_folder import UnlabeledFolder, decode, reason
 from .teacher_ema_hook import unwrap
+
+FAULTS = ('unread', 'pair', 'shape', 'ids')
 
 
 @HOOKS.register_module()
 class DataCheckHook(Hook):
-    """Check classes, leaks into the validation and ids of labelled masks.
+    """Check classes, leaks into the validation, and images with their masks.
 
-    Reads every labelled mask once, on the first rank.
+    Reads every labelled and validation image and its mask once, on the first
+    rank.
     """
     priority = 'VERY_HIGH'
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        for problem in self._problems(runner):
-            raise ValueError(problem)
-
-    def _problems(self, runner: Runner) -> Iterator[str]:
         labeled = runner.train_dataloader.dataset.labeled
-        segmentor = unwrap(runner).segmentor
-        yield from class_problems(segmentor, 'labelled', labeled)
+        parts = dict(labelled=labeled)
         if runner.val_loop is not None:
-            validation = runner.val_dataloader.dataset
-            yield from class_problems(segmentor, 'validation', validation)
-            yield from leaks('labelled', labeled, validation)
-        for leaf, info in infos(labeled):
-            ids = np.unique(mask_loader(leaf)(info)['gt_seg_map'])
-            yield from id_problems(leaf, info, ids)
+            parts['validation'] = runner.val_dataloader.dataset
+        segmentor = unwrap(runner).segmentor
+        problems = [
+            problem for kind, dataset in parts.items()
+            for problem in class_problems(segmentor, kind, dataset)
+        ]
+        if 'validation' in parts:
+            problems += leaks('labelled', labeled, parts['validation'])
+        if not problems:
+            for leaf in leaves(labeled):
+                mask_loader(leaf)
+            problems = [
+                seen[fault] for kind, dataset in parts.items()
+                for seen in scan_all(kind, dataset)
+                for fault in FAULTS if seen.get(fault)
+            ]
+        if problems:
+            more = len(problems) - 1
+            raise ValueError(problems[0] + (
+                f'. {more} more such problems: tools/check_data.py names them'
+                if more else ''))
 
 
 def class_problems(segmentor: nn.Module, kind: str,
@@ -98,6 +114,36 @@ def id_problems(leaf: Dataset, info: dict,
                'classes or reduce_zero_label of the data set')
 
 
+def open_image(leaf: Dataset, path: str) -> Image.Image:
+    """A file as it is stored, not decoded yet."""
+    return Image.open(BytesIO(get(path, backend_args=leaf.backend_args)))
+
+
+def turned(leaf: Dataset, info: dict) -> int:
+    """The EXIF orientation that the loader applies to an image; 1 is none."""
+    try:
+        with open_image(leaf, info['img_path']) as image:
+            loader = leaf.pipeline.transforms[0]
+            if (image.format != 'TIFF' and getattr(loader, 'color_type', '')
+                    in ('color_ignore_orientation', 'unchanged')):
+                return 1
+            way = image.getexif().get(ExifTags.Base.Orientation)
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return 1
+    return way if way in range(2, 9) else 1
+
+
+def is_cut(leaf: Dataset, info: dict) -> bool:
+    """Whether a mask has ids that mmseg, which reads 8 bits, makes others."""
+    if type(mask_loader(leaf)) is not LoadAnnotations:
+        return False
+    with open_image(leaf, info['seg_map_path']) as mask:
+        if mask.mode[0] not in 'IF':
+            return False
+        ids = np.asarray(mask)
+    return bool((ids != ids.astype(np.uint8)).any())
+
+
 def scan(kind: str, leaf: Dataset, info: dict) -> dict:
     """Read an image, and its mask if the pipeline does.
 
@@ -109,30 +155,60 @@ def scan(kind: str, leaf: Dataset, info: dict) -> dict:
     Returns:
         dict: ``size`` of the image and ``pixels`` of each id in the mask, as
         far as they are known; else a message in ``unread``, if a file cannot
-        be read, ``shape``, if the mask has not the size of the image, or
-        ``ids``, if some are no class.
+        be read, ``pair``, if the mask may not be that of the image as it is
+        loaded, ``shape``, if it has not the size of the image, or ``ids``,
+        if some are no class.
     """
     seen, path = dict(pixels={}), info['img_path']
     try:
         seen['size'] = (
             (info['height'], info['width'])  # it has been decoded
             if isinstance(leaf, UnlabeledFolder) else decode(leaf, info))
-        if 'LoadAnnotations' not in kinds(leaf.pipeline):
+        if not any(isinstance(transform, LoadAnnotations)
+                   for transform in leaf.pipeline.transforms):
             return seen
+        way = turned(leaf, info)
         path = info.get('seg_map_path', f'the mask of {path}')
         mask = mask_loader(leaf)(info)['gt_seg_map']
+        cut = is_cut(leaf, info)
     except Exception as error:
         seen['unread'] = (
             f'{path} cannot be read ({reason(error)}): mend the file, or the '
             f'list, data_prefix or suffixes of the {kind} data set')
         return seen
-    if mask.shape != seen['size']:
+    height, width = seen['size']
+    if osp.realpath(path) == image_file(info):
+        seen['pair'] = (
+            f'{path} is image and mask in one: mend the list, data_prefix or '
+            f'suffixes of the {kind} data set')
+    elif way > 1 and (way < 5 or height == width or mask.shape !=
+                      seen['size']):
+        seen['pair'] = (
+            f'{info["img_path"]} is turned when it is loaded, by its EXIF '
+            f'orientation {way}, but {path} is not, and may not fit: save '
+            'the image upright as the mask is, without the orientation')
+    elif mask.shape != seen['size'] and 1 in seen['size']:
+        seen['shape'] = (
+            f'{info["img_path"]} is {height} x {width}, and masks that are '
+            'one pixel high or wide cannot be loaded: take it out of the '
+            f'{kind} list')
+    elif mask.shape != seen['size']:
         sizes = [' x '.join(map(str, s)) for s in (mask.shape, seen['size'])]
         seen['shape'] = (
             f'{path} is {sizes[0]}, but its image is {sizes[1]}: a mask has '
             'one id for each pixel of its image')
-        return seen
-    seen['pixels'] = dict(zip(*np.unique(mask, return_counts=True)))
-    if 'classes' in leaf.metainfo:
-        seen['ids'] = next(id_problems(leaf, info, seen['pixels']), None)
+    elif cut:
+        seen['ids'] = (
+            f'{path} holds ids that are no whole numbers from 0 to 255, but '
+            'masks are read with 8 bits: mend the mask and save it with 8')
+    else:
+        seen['pixels'] = dict(zip(*np.unique(mask, return_counts=True)))
+        if 'classes' in leaf.metainfo:
+            seen['ids'] = next(id_problems(leaf, info, seen['pixels']), None)
     return seen
+
+
+def scan_all(kind: str, dataset: Dataset) -> List[dict]:
+    """:func:`scan` of every entry of a data set."""
+    with ThreadPoolExecutor() as pool:
+        return [*pool.map(lambda entry: scan(kind, *entry), infos(dataset))]

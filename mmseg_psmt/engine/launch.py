@@ -1,13 +1,28 @@
 """Runs mmseg's own tools, on CPU ranks too."""
+import os
 import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 
 import mmseg
 import torch
 import torch.distributed as dist
+
+ALLOW_CODE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+
+
+def forbid_code_in_checkpoints() -> None:
+    """Have every ``torch.load`` of this process read data alone.
+
+    mmengine's loaders would else, on the onedl distribution, run the code in
+    a checkpoint that is more than data. The environment variable
+    ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` of torch allows it.
+    """
+    if os.environ.get(ALLOW_CODE, '').lower() not in ('1', 'y', 'yes', 'true'):
+        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
 
 def run_mmseg_tool(name: str) -> None:
@@ -16,13 +31,15 @@ def run_mmseg_tool(name: str) -> None:
     mmengine sets up distributed ranks for accelerators only. Without one,
     the ranks of ``--launcher pytorch`` are joined with gloo here, and the
     model is wrapped without a device. A training from a git checkout notes
-    its commit in the config.
+    its commit in the config. No code in a checkpoint is run, see
+    :func:`forbid_code_in_checkpoints`.
 
     Args:
         name (str): Such as 'train.py'. It reads ``sys.argv``.
 
     Raises:
         FileNotFoundError: If mmseg was installed without its tools.
+        SystemExit: If a checkpoint is more than data.
     """
     tool = Path(mmseg.__file__).parent / '.mim' / 'tools' / name
     if not tool.exists():
@@ -42,7 +59,16 @@ def run_mmseg_tool(name: str) -> None:
         commit = _git('describe', '--always', '--dirty', '--exclude=*')
         # with a g, or 12e4567 would be read as a number
         sys.argv += ['--cfg-options', f'commit=g{commit}']
-    runpy.run_path(str(tool), run_name='__main__')
+    forbid_code_in_checkpoints()
+    try:
+        runpy.run_path(str(tool), run_name='__main__')
+    except UnpicklingError as error:
+        why = str(error).rpartition('WeightsUnpickler error: ')[2]
+        raise SystemExit(
+            'The checkpoint that is named last in the log is damaged or holds '
+            f'more than data ({why.partition(". ")[0]}): to load it could run '
+            'whatever its author put in. If you trust the author, set the '
+            f'environment variable {ALLOW_CODE}=1') from error
 
 
 def _git(*words: str) -> str:

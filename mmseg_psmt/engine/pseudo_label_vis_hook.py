@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor
 
+from ..options import require_whole
 from .teacher_ema_hook import unwrap
 
 COLUMNS = ('image', 'truth', 'pseudo label', 'confidence', 'student')
@@ -30,9 +31,8 @@ class PseudoLabelVisHook(Hook):
     priority = 'LOW'
 
     def __init__(self, interval: int = 500, num_images: int = 4):
-        if interval < 1 or num_images < 1:
-            raise ValueError('interval and num_images must be at least 1, got '
-                             f'{interval} and {num_images}')
+        require_whole('interval', interval, 1)
+        require_whole('num_images', num_images, 1)
         self.interval = interval
         self.num_images = num_images
 

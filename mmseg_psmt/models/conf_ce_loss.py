@@ -1,4 +1,5 @@
 """Conf-CE: cross-entropy weighted by the teachers' confidence."""
+from numbers import Real
 from typing import Optional
 
 import torch
@@ -24,9 +25,9 @@ def average_over(values: Tensor, counted: Tensor, among: Tensor) -> Tensor:
 
 
 def _check(threshold: float, reduction: str) -> None:
-    if not 0 <= threshold <= 1:
+    if not (isinstance(threshold, Real) and 0 <= threshold <= 1):
         raise ValueError(
-            f'threshold is a probability in [0, 1], got {threshold}')
+            f'threshold is a probability in [0, 1], got {threshold!r}')
     if reduction not in ('kept', 'valid'):
         raise ValueError(
             f"reduction must be 'kept' or 'valid', got {reduction!r}")

@@ -104,7 +104,7 @@ def find_site(head: nn.Module, perturb_at: Optional[str] = None) -> str:
     """
     names = dict(head.named_modules())
     if perturb_at not in (None, INPUTS):
-        if perturb_at not in names:
+        if perturb_at not in [name for name in names if name]:
             children = [name for name, _ in head.named_children()]
             raise ValueError(
                 f'perturb_at={perturb_at!r} is no submodule of '

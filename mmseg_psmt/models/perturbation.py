@@ -1,5 +1,6 @@
 """T-VAT: the feature perturbation that the teachers find hardest."""
 from math import inf
+from numbers import Integral, Real
 from typing import Callable, Optional
 
 import torch
@@ -9,10 +10,15 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 
-def _check(xi: float, eps: float, num_iters: int) -> None:
-    if not (0 < xi < inf and 0 < eps < inf) or num_iters < 1:
-        raise ValueError('xi and eps must be positive and num_iters at least '
-                         f'1, got xi={xi}, eps={eps}, num_iters={num_iters}')
+def _check(xi: float, eps: float, num_iters: int, norm_eps: float) -> None:
+    if not (all(isinstance(x, Real) for x in (xi, eps, norm_eps))
+            and 0 < xi < inf and 0 < eps < inf and 0 <= norm_eps < inf):
+        raise ValueError('xi and eps must be positive and norm_eps at least '
+                         f'0, got xi={xi!r}, eps={eps!r}, '
+                         f'norm_eps={norm_eps!r}')
+    if not (isinstance(num_iters, Integral) and num_iters >= 1):
+        raise ValueError('num_iters must be a whole number of at least 1, '
+                         f'got {num_iters!r}')
 
 
 def _unit(d: Tensor, fallback: Tensor, norm_eps: float) -> Tensor:
@@ -70,9 +76,10 @@ def t_vat(feat: Tensor,
         sample. A sample whose KL is flat keeps its random direction.
 
     Raises:
-        ValueError: If ``xi``, ``eps`` or ``num_iters`` is not positive.
+        ValueError: If ``xi``, ``eps`` or ``num_iters`` is not positive, or
+            ``norm_eps`` is negative.
     """
-    _check(xi, eps, num_iters)
+    _check(xi, eps, num_iters, norm_eps)
     with torch.autocast(feat.device.type, enabled=False):
         feat = feat.detach().float()
         noise = torch.randn(
@@ -108,7 +115,7 @@ class TVAT(nn.Module):
                  num_iters: int = 1,
                  norm_eps: float = 0.):
         super().__init__()
-        _check(xi, eps, num_iters)
+        _check(xi, eps, num_iters, norm_eps)
         self.xi = xi
         self.eps = eps
         self.num_iters = num_iters

@@ -18,13 +18,14 @@ from mmseg.utils import (
 )
 from torch import Tensor
 
+from ..options import require, require_number, require_whole
 from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
 from .plain_weights import spread_plain_weights
 from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
-from .ramp import ramp
+from .ramp import KINDS, ramp
 from .randomness import fork_rng
 from .teachers import Teachers
 
@@ -104,6 +105,11 @@ class PSMT(BaseSegmentor):
                  pretrained: None = None,
                  train_cfg: None = None,
                  init_cfg: OptMultiConfig = None):
+        require('model.segmentor', segmentor, 'the config of an '
+                'EncoderDecoder', lambda x: isinstance(x, dict)
+                and {'type', 'decode_head'} <= {*x})
+        require('model.data_preprocessor', data_preprocessor, 'None or a dict',
+                lambda x: x is None or isinstance(x, dict))
         own, stock = data_preprocessor or {}, segmentor.get(
             'data_preprocessor') or {}
         # The runner fills in a top-level one, which a model with its own
@@ -114,22 +120,32 @@ class PSMT(BaseSegmentor):
             **stock,
             **own, 'type': 'SemiSegDataPreProcessor'
         }, init_cfg)
-        _require('pretrained and train_cfg', (pretrained, train_cfg),
-                 'given to model.segmentor', not (pretrained or train_cfg))
-        _require('warmup_iters', warmup_iters, 'at least 0', warmup_iters >= 0)
+        require('model.pretrained and train_cfg', (pretrained, train_cfg),
+                'given to model.segmentor', lambda x: not any(x))
+        require_whole('model.warmup_iters', warmup_iters, 0)
         if teachers_init == 'independent' and warmup_iters == 0:
             raise ValueError(
                 "model.teachers_init='independent' leaves the teachers "
                 'untrained without model.warmup_iters > 0')
-        _require('ema_decay', ema_decay, 'in [0, 1]', 0 <= ema_decay <= 1)
-        _require('alternate_every', alternate_every, 'None or positive',
-                 alternate_every is None or alternate_every > 0)
-        _require('assist_topk', assist_topk, 'None or positive',
-                 assist_topk is None or assist_topk > 0)
-        _require('perturb', perturb, "some of 'labeled' and 'unlabeled'",
-                 set(perturb) <= {'labeled', 'unlabeled'})
-        _require('unsup_weight', unsup_weight, 'at least 0', unsup_weight >= 0)
-        ramp(0, ramp_iters, ramp_kind)
+        require_number('model.ema_decay', ema_decay, 0, 1)
+        for name, value in (('alternate_every', alternate_every),
+                            ('assist_topk', assist_topk)):
+            if value is not None:
+                require_whole(f'model.{name}', value, 1)
+        require('model.average_buffers', average_buffers, 'True or False',
+                lambda x: x in (True, False))
+        require('model.perturb', perturb, "some of 'labeled' and 'unlabeled'",
+                lambda x: {*x} <= {'labeled', 'unlabeled'})
+        require('model.mix', mix, 'a list of configs',
+                lambda x: all(isinstance(cfg, dict) for cfg in x))
+        require('model.consistency', consistency, 'the config of a loss',
+                lambda x: isinstance(x, dict))
+        require('model.tvat', tvat, 'None or a config',
+                lambda x: x is None or isinstance(x, dict))
+        require_number('model.unsup_weight', unsup_weight, 0)
+        require_whole('model.ramp_iters', ramp_iters, 0)
+        require('model.ramp_kind', ramp_kind, f'one of {[*KINDS]}',
+                lambda x: x in KINDS)
 
         refuse(segmentor)
         self.segmentor = MODELS.build(copy.deepcopy(segmentor))
@@ -158,10 +174,11 @@ class PSMT(BaseSegmentor):
         self.unsup_weight = unsup_weight
         self.ramp_iters = ramp_iters
         self.ramp_kind = ramp_kind
-        self.predict_with = ([predict_with] if isinstance(predict_with, str)
-                             else list(predict_with))
-        _require('predict_with', predict_with, f'some of {list(self.nets)}',
-                 self.predict_with and {*self.predict_with} <= {*self.nets})
+        names = ([predict_with]
+                 if isinstance(predict_with, str) else predict_with)
+        require('model.predict_with', predict_with, f'some of {[*self.nets]}',
+                lambda _: names and {*names} <= {*self.nets})
+        self.predict_with = [*names]
         self.register_load_state_dict_pre_hook(spread_plain_weights)
         self.iters_per_pass: Optional[int] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
@@ -330,8 +347,3 @@ class PSMT(BaseSegmentor):
                  data_samples: OptSampleList = None) -> Tensor:
         return mean_logits(self.nets[self.predict_with[0]],
                            lambda net: logits_of(net, inputs))
-
-
-def _require(name: str, value, rule: str, fine: bool) -> None:
-    if not fine:
-        raise ValueError(f'model.{name} must be {rule}, got {value!r}')

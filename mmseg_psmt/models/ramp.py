@@ -23,7 +23,7 @@ def ramp(iteration: int, length: int, kind: str = 'cosine') -> float:
     Raises:
         ValueError: On an unknown ``kind`` or a negative number.
     """
-    if kind not in KINDS:
+    if kind not in [*KINDS]:
         raise ValueError(f'kind must be one of {list(KINDS)}, got {kind!r}')
     if iteration < 0 or length < 0:
         raise ValueError('iteration and length of a ramp cannot be negative, '

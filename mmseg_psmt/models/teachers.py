@@ -6,6 +6,8 @@ from mmengine.dist import all_reduce
 from mmseg.registry import MODELS
 from mmseg.utils import ConfigType, add_prefix
 
+from ..options import require
+
 
 class Teachers(nn.ModuleList):
     """One or two segmentors in eval mode that no gradient reaches.
@@ -25,8 +27,8 @@ class Teachers(nn.ModuleList):
     """
 
     def __init__(self, segmentor: ConfigType, num: int, init: str, norm: str):
-        if num not in (1, 2):
-            raise ValueError(f'num_teachers must be 1 or 2, got {num!r}')
+        require('num_teachers', num, '1 or 2',
+                lambda x: isinstance(x, int) and x in (1, 2))
         if init not in ('copy', 'independent'):
             raise ValueError(
                 f"teachers_init must be 'copy' or 'independent', got {init!r}")

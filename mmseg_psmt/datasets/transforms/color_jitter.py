@@ -4,6 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from ...options import require_number
 from ...stack import adjust_hue
 
 
@@ -28,14 +29,11 @@ class ColorJitter(BaseTransform):
                  saturation: float = 0.5,
                  hue: float = 0.25,
                  prob: float = 0.8):
-        if min(brightness, contrast, saturation) < 0:
-            raise ValueError(
-                'brightness, contrast and saturation cannot be negative, got '
-                f'{brightness}, {contrast} and {saturation}')
-        if not 0 <= hue <= 0.5:
-            raise ValueError(f'hue must lie in [0, 0.5], got {hue}')
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must lie in [0, 1], got {prob}')
+        require_number('brightness', brightness, 0)
+        require_number('contrast', contrast, 0)
+        require_number('saturation', saturation, 0)
+        require_number('hue', hue, 0, 0.5)
+        require_number('prob', prob, 0, 1)
         self.factors = dict(
             brightness=brightness, color=saturation, contrast=contrast)
         self.hue = hue

@@ -6,6 +6,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from ...options import require_number, require_range
+
 
 @TRANSFORMS.register_module()
 class RandomGaussianBlur(BaseTransform):
@@ -20,11 +22,8 @@ class RandomGaussianBlur(BaseTransform):
     def __init__(self,
                  sigma: Sequence[float] = (0.1, 2.0),
                  prob: float = 0.5):
-        if not 0 < sigma[0] <= sigma[1]:
-            raise ValueError(
-                f'sigma must be 0 < low <= high pixels, got {sigma}')
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must lie in [0, 1], got {prob}')
+        require_range('sigma', sigma)
+        require_number('prob', prob, 0, 1)
         self.sigma = sigma
         self.prob = prob
 

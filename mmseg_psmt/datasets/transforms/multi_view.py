@@ -5,6 +5,8 @@ from typing import Any, Dict, Iterator, List
 from mmcv.transforms import BaseTransform, Compose
 from mmseg.registry import TRANSFORMS
 
+from ...options import require
+
 GEOMETRIC = ('Resize', 'RandomResize', 'RandomCrop', 'RandomFlip', 'Pad',
              'RandomRotate', 'RandomRotFlip', 'RandomMosaic', 'CenterCrop',
              'ResizeToMultiple', 'RandomChoiceResize', 'ResizeShortestEdge')
@@ -35,6 +37,9 @@ class MultiView(BaseTransform):
     def __init__(self, **views: List[dict]):
         if not views:
             raise ValueError('MultiView needs at least one view')
+        for name, pipeline in views.items():
+            require(f'The view {name!r}', pipeline, 'a list of configs',
+                    lambda x: all(isinstance(step, dict) for step in x))
         self.views = {
             name: Compose([TRANSFORMS.build(t) for t in pipeline])
             for name, pipeline in views.items()

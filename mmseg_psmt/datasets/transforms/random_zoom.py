@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmseg.registry import TRANSFORMS
 from torch import Tensor
 
+from ...options import require_number, require_range
+
 
 @TRANSFORMS.register_module()
 class RandomZoom:
@@ -22,10 +24,8 @@ class RandomZoom:
     def __init__(self,
                  scale: Sequence[float] = (0.5, 2.0),
                  prob: float = 0.5):
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f'scale must be 0 < low <= high, got {scale}')
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must lie in [0, 1], got {prob}')
+        require_range('scale', scale)
+        require_number('prob', prob, 0, 1)
         self.scale = scale
         self.prob = prob
 

@@ -6,6 +6,13 @@ import torch
 from mmseg.registry import TRANSFORMS
 from torch import Tensor
 
+from ...options import (
+    require_number,
+    require_positive,
+    require_range,
+    require_whole,
+)
+
 
 def cutmix_mask(size: Sequence[int],
                 area: float,
@@ -29,7 +36,8 @@ def cutmix_mask(size: Sequence[int],
     for _ in range(num_boxes):
         share = area / num_boxes
         tall = share**(0.5 if square else rng.uniform())
-        h, w = round(height * tall), round(width * share / tall)
+        wide = share / tall if share else 0.  # Beta may draw an area of 0
+        h, w = round(height * tall), round(width * wide)
         top = rng.integers(height - h + 1)
         left = rng.integers(width - w + 1)
         mask[top:top + h, left:left + w] = True
@@ -57,16 +65,11 @@ class TeacherGuidedCutMix:
                  beta: float = 4.,
                  area: Optional[Sequence[float]] = None,
                  prob: float = 1.):
-        if num_boxes < 1:
-            raise ValueError(f'num_boxes must be at least 1, got {num_boxes}')
-        if beta <= 0:
-            raise ValueError(f'beta must be positive, got {beta}')
-        if area is not None and not 0 < area[0] <= area[1] <= 1:
-            raise ValueError(
-                f'area must be a range of shares 0 < low <= high <= 1, got '
-                f'{area}')
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must lie in [0, 1], got {prob}')
+        require_whole('num_boxes', num_boxes, 1)
+        require_positive('beta', beta)
+        if area is not None:
+            require_range('area', area, most=1)
+        require_number('prob', prob, 0, 1)
         self.num_boxes = num_boxes
         self.beta = beta
         self.area = area
