@@ -253,8 +253,9 @@ def test_skipping_ends(build, monkeypatch):
 
 
 @pytest.mark.parametrize('at', [3, 4])
-def test_gradients_that_accumulate(at, build):
+def test_gradients_that_accumulate(at, build, monkeypatch):
     """The step is in each second iteration; the fault in either."""
+    monkeypatch.setattr('mmseg_psmt.engine.finite_hook.MAX_IDLE', 2)
     runner = build('skip', iters=8, consistency=NAN_LOSS(at=[at]),
                    accumulate=2)
     runner.train()
@@ -279,16 +280,19 @@ def scaled(build, monkeypatch):
     monkeypatch.setattr(module + 'GradScaler',
                         partial(torch.amp.GradScaler, 'cpu'))
 
-    def scaled(scale, **options):
+    def scaled(scale, optimizer=dict(type='SGD', lr=0.1), **options):
         return build(
             optim={'type': 'AmpOptimWrapper', 'dtype': 'bfloat16',
-                   'loss_scale': dict(init_scale=scale)}, **options)
+                   'loss_scale': dict(init_scale=scale),
+                   'optimizer': optimizer}, **options)
 
     return scaled
 
 
-def test_overflow_of_a_scaled_gradient_is_no_fault(scaled):
-    runner = scaled(2.**127, iters=8, unsup_weight=4.)
+@pytest.mark.parametrize('fused', [False, True])
+def test_overflow_of_a_scaled_gradient_is_no_fault(fused, scaled):
+    runner = scaled(2.**127, iters=8, unsup_weight=4., optimizer=dict(
+        type='SGD', lr=0.1, fused=fused))
     runner.train()
     states = runner.diary.states
     weight = 'segmentor.decode_head.conv_seg.weight'
@@ -326,6 +330,9 @@ def test_a_scaler_that_never_steps(scaled, monkeypatch):
 def test_a_plain_model_of_mmseg(action, build):
     runner = build(action, pixel=('labeled', 'known3'), iters=6,
                    config=SHAPES.replace('.py', '_supervised.py'))
+    # such as the mask of an attention
+    runner.model.register_buffer('mask', torch.tensor([0., -torch.inf]), False)
+    runner.model.register_buffer('empty', torch.empty(0))
     if action == 'skip':
         runner.train()
         text = runner.warnings[0]
