@@ -13,10 +13,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	ruff check .
-	python -m pytest -q -n 2 --dist loadfile tests
+	python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-stock: $(STOCK)/installed-test
-	PYTHONPATH=$(STUBS) $(STOCK)/bin/python -m pytest -q -n 2 --dist loadfile tests
+	PYTHONPATH=$(STUBS) $(STOCK)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-mmpretrain: $(VENV)/installed-test $(STOCK)/installed-test \
 		$(VISION)/installed
