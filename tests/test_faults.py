@@ -88,7 +88,8 @@ def train(root, deeds, *options, ranks=1, interrupt=False):
             env=env,
             stdout=file,
             stderr=subprocess.STDOUT,
-            start_new_session=True)
+            start_new_session=True,
+            preexec_fn=obey_interrupts)
     try:
         if interrupt:
             wait(lambda: '[   2/' in log.read_text(), 60)
@@ -99,6 +100,11 @@ def train(root, deeds, *options, ranks=1, interrupt=False):
         for pid in alive(root):
             os.kill(int(pid), signal.SIGKILL)
     return log.read_text()
+
+
+def obey_interrupts():
+    """What a shell starts in the background inherits deafness."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait(done, seconds):
