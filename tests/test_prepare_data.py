@@ -296,6 +296,17 @@ def test_no_member_leaves_the_folder(tool, tmp_path, kind, name):
             if path.is_file()] == [archive.name]
 
 
+def test_no_link_is_unpacked(tool, tmp_path):
+    archive = tmp_path / 'bad.tar'
+    with tarfile.open(archive, 'w') as file:
+        member = tarfile.TarInfo('VOCdevkit')
+        member.type, member.linkname = tarfile.SYMTYPE, '/tmp'
+        file.addfile(member)
+    message = tool('voc', archive, '--out', tmp_path / 'data')
+    assert str(archive) in message and "'VOCdevkit' is no" in message
+    assert not (tmp_path / 'data/VOCdevkit').exists()
+
+
 def test_broken_archive(tool, tmp_path):
     archive = tmp_path / 'half.tar'
     with tarfile.open(tmp_path / 'whole.tar', 'w') as file:

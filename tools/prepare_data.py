@@ -61,12 +61,17 @@ def unpack(archive: Path, out: Path) -> None:
     try:
         if zipfile.is_zipfile(archive):
             file = zipfile.ZipFile(archive)
-            for name in file.namelist():
-                if not (out / name).resolve().is_relative_to(out.resolve()):
-                    raise ValueError(f'{name!r} is outside {out}')
-            file.extractall(out)
+            names = file.namelist()
         else:
-            tarfile.open(archive).extractall(out, filter='data')
+            file = tarfile.open(archive)
+            names = file.getnames()
+            for member in file:
+                if not (member.isfile() or member.isdir()):
+                    raise ValueError(f'{member.name!r} is no plain file')
+        for name in names:
+            if not (out / name).resolve().is_relative_to(out.resolve()):
+                raise ValueError(f'{name!r} is outside {out}')
+        file.extractall(out)
     except Exception as error:
         raise SystemExit(f'{archive} is unfit, get it again: {error}')
 
