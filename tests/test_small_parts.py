@@ -311,6 +311,20 @@ def test_views_share_the_geometry_but_no_memory():
     np.testing.assert_array_equal(results['gt_seg_map'], label)
 
 
+def test_a_flipped_image_is_copied_once_for_all_views():
+
+    class Flipped:
+        copies = 0
+
+        def __deepcopy__(self, memo):
+            self.copies += 1
+            return picture()
+
+    flipped = Flipped()
+    MultiView(weak=[], strong=[mark(0.5)])(dict(img=flipped))
+    assert flipped.copies == 1
+
+
 FLIP = dict(type='mmseg.RandomFlip', prob=0.5)
 
 

@@ -52,6 +52,8 @@ class MultiView(BaseTransform):
                     'before MultiView, views must share their geometry')
 
     def transform(self, results: dict) -> Dict[str, dict]:
+        # numpy's flipped images are slow to copy, the copies are not
+        results = copy.deepcopy(results)
         return {
             name: view(copy.deepcopy(results))
             for name, view in self.views.items()
