@@ -1,0 +1,178 @@
+"""tools/benchmark_memory.py against what torch itself allocates."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmseg.registry import MODELS
+from mmseg.utils import register_all_modules
+from torch.profiler import ProfilerActivity, profile
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / 'tools'))
+import benchmark_memory as memory  # noqa: E402
+
+register_all_modules()
+CONFIG = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
+MIB = 2**20
+NARROW = dict(
+    backbone=dict(base_channels=8),
+    decode_head=dict(
+        in_channels=64, c1_in_channels=8, channels=16, c1_channels=8))
+# The subject is the way without CUDA, which a GPU must not replace.
+memory.DEVICE = 'cpu'
+
+
+@pytest.fixture(autouse=True)
+def no_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+
+
+def storage(tensors):
+    return sum(-(-t.nbytes // 512) * 512 for t in tensors)
+
+
+def profiled(model, optim_wrapper, crop, num, warmup):
+    """Peak of a step with real tensors, from torch's profiler.
+
+    Memory that a convolution on the CPU takes and gives back is left out.
+    """
+    net = revert_sync_batchnorm(MODELS.build(model))
+    net.iter = 0 if warmup else getattr(net, 'warmup_iters', 0)
+    optim = build_optim_wrapper(net, optim_wrapper)
+    memory.train_step(net, optim, crop, num)
+    with profile(activities=[ProfilerActivity.CPU],
+                 profile_memory=True) as profiler:
+        memory.train_step(net, optim, crop, num)
+    events = profiler.profiler.kineto_results.experimental_event_tree()
+    for event in events:
+        events += event.children
+    events = sorted((event for event in events if event.name == '[memory]'),
+                    key=lambda event: event.start_time_ns)
+    live = peak = storage([
+        *net.parameters(), *net.buffers(),
+        *(state['momentum_buffer']
+          for state in optim.optimizer.state.values())])
+    taken, scratch = {}, set()
+    for event in events:
+        before = taken.pop(event.extra_fields.ptr, None)
+        if event.extra_fields.alloc_size > 0:
+            taken[event.extra_fields.ptr] = event
+        elif before and before.parent == event.parent and (
+                'conv' in getattr(event.parent, 'name', '')):
+            scratch |= {before.id, event.id}
+    for event in events:
+        if event.id not in scratch:
+            live += event.extra_fields.alloc_size
+            peak = max(peak, live)
+    return peak
+
+
+@pytest.mark.parametrize('phase', ['warm-up', 'PS-MT', 'supervised'])
+def test_a_computed_peak_is_that_of_real_tensors(phase):
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict(dict(model=dict(
+        segmentor=NARROW, teachers_init='independent')))
+    model, num = ((cfg.model.segmentor, 8) if phase == 'supervised' else
+                  (cfg.model, 4))
+    warmup = phase == 'warm-up'
+    args = model, cfg.optim_wrapper
+    peak, = memory.peaks(*args, [((65, 65), num)], warmup=warmup)
+    assert peak == pytest.approx(
+        profiled(*args, (65, 65), num, warmup), rel=0.01)
+
+
+def test_a_storage_counts_once_and_while_it_lives():
+    with memory.AllocationTrace() as trace:
+        a = torch.empty(MIB, dtype=torch.uint8)
+        b = a.view(2, -1)[0].add_(1)
+        assert trace.live == MIB
+        c = torch.empty(1)  # CUDA allocates 512 bytes at least
+        assert trace.live == MIB + 512
+        del a
+        assert trace.live == MIB + 512  # its view is alive
+        del b
+        assert trace.live == 512
+        d = torch.empty(2 * MIB, dtype=torch.uint8)
+        del c, d
+    assert (trace.live, trace.peak) == (0, 2 * MIB + 512)
+
+
+def test_saved_tensors_make_the_peak():
+    """exp keeps its result for the backward pass, addition keeps nothing."""
+    with memory.FakeTensorMode(), memory.AllocationTrace() as trace:
+        x = torch.empty(MIB // 4, requires_grad=True)
+        for _ in range(5):
+            x = (x.exp() + 1) + 1
+    assert trace.live == 7 * MIB  # leaf, five results of exp, and x
+
+
+@pytest.mark.parametrize('peak, expected', [
+    (6.3, 8), (6.4, 11), (70, 80), (72, None)])
+def test_the_card_has_room_for_the_allowance(peak, expected):
+    smaller = {'psmt': peak * 2**29, 'supervised': 99 * 2**30}
+    assert memory.card({**smaller, 'psmt': peak * 2**30},
+                       (1., 0.1)) == expected
+    assert memory.card({**smaller, 'warmup': peak * 2**30},
+                       (1., 0.1)) == expected
+
+
+def call(*words):
+    done = subprocess.run(
+        [sys.executable, REPO / 'tools/benchmark_memory.py',
+         *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=300)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='computes no peaks')
+def test_the_table_and_its_json(tmp_path):
+    code, out = call(CONFIG, '--batch', 1, 2, '--crop', 65, '--out',
+                     tmp_path / 'rows.json', '--allowance', 20, 0,
+                     '--amp', 'bfloat16', '--checkpointing')
+    assert code == 0, out
+    rows = json.loads((tmp_path / 'rows.json').read_text())
+    assert 'Peaks are computed, in GiB, with bfloat16, with_cp=True' in out
+    for row, line in zip(rows, out.splitlines()[-2:]):
+        num, ours, plain = row['batch'], row['psmt'], row['supervised']
+        assert line == (
+            f'| {CONFIG.stem} | 65x65 | {num} + {num} | – | '
+            f'{ours / 2**30:.2f} | {plain / 2**30:.2f} | '
+            f'{ours / plain:.2f} | 24 |')
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.segmentor.backbone.with_cp = True
+    assert [row['supervised'] for row in rows] == memory.peaks(
+        cfg.model.segmentor, cfg.optim_wrapper, [((65, 65), 2),
+                                                 ((65, 65), 4)],
+        torch.bfloat16)
+
+
+def test_autocast_and_checkpointing_save_memory():
+    def peak(amp=None, **backbone):
+        cfg = Config.fromfile(CONFIG)
+        cfg.model.segmentor.backbone.update(backbone)
+        return memory.peaks(cfg.model.segmentor, cfg.optim_wrapper,
+                            [((64, 64), 16)], amp)[0]
+
+    assert peak(torch.bfloat16) < 0.8 * peak()
+    assert peak(with_cp=True) < 0.9 * peak()
+
+
+@pytest.mark.parametrize('words, message', [
+    (['nowhere.py'], 'the config nowhere.py does not exist'),
+    ([CONFIG, '--batch', 0], '--batch needs whole numbers of at least 1'),
+    ([CONFIG, '--out', 'nowhere/rows.json'], 'no file in an existing folder'),
+    ([CONFIG, '--allowance', -1, 0], 'is below 0'),
+    ([f'{CONFIG}'.replace('.py', '_supervised.py')],
+     "trains 'EncoderDecoder': give a config with model.type='PSMT'"),
+])
+def test_a_wrong_word_is_named(monkeypatch, capsys, words, message):
+    monkeypatch.setattr(sys, 'argv', ['memory', *map(str, words)])
+    with pytest.raises(SystemExit) as error:
+        memory.main()
+    assert message in f'{error.value}{capsys.readouterr().err}'
