@@ -62,12 +62,13 @@ class NoLabel:
 class NaNGradientHook(Hook):
     """NaN in the gradient of one weight at some iterations, from 1."""
 
-    def __init__(self, at):
+    def __init__(self, at, factor=math.nan):
         self.at = at
+        self.factor = factor
 
     def before_train(self, runner):
         weight = runner.model.segmentor.decode_head.conv_seg.weight
-        weight.register_hook(lambda grad: grad * math.nan
+        weight.register_hook(lambda grad: grad * self.factor
                              if runner.iter + 1 in self.at else grad)
 
 

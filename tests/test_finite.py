@@ -1,6 +1,7 @@
 """Numbers that are not finite, made for real, reach no teacher."""
 import copy
 import json
+import math
 import os
 import socket
 import subprocess
@@ -239,6 +240,15 @@ def test_skip_goes_on_after_it(fault, build):
                 torch.testing.assert_close(after[name], expected)
             elif name.startswith('teachers.'):
                 assert torch.equal(before[name], after[name]), name
+
+
+def test_a_huge_gradient_is_finite(build):
+    """Though the square of its norm is not."""
+    runner = build(iters=1, hooks=[
+        dict(type='NaNGradientHook', at=[1], factor=1e30)])
+    runner.train()
+    weight = runner.model.segmentor.decode_head.conv_seg.weight
+    assert 1e19 < weight.abs().max() < math.inf
 
 
 def test_skipping_ends(build, monkeypatch):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine import Config
+from mmengine.optim import OptimWrapper
 from mmengine.runner import load_checkpoint
 from mmengine.structures import PixelData
 from mmseg.registry import HOOKS, MODELS
@@ -288,7 +289,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         cfg=dict(total_batch=8, auto_scale_lr=dict(base_batch_size=16)),
         logger=SimpleNamespace(info=messages.append, warning=messages.append),
         train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
-        optim_wrapper=SimpleNamespace(optimizer=optimizer))
+        optim_wrapper=OptimWrapper(optimizer))
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
     hook.before_train(runner)
     assert model.iters_per_pass == 4
@@ -296,9 +297,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         hook.before_train_iter(runner, runner.iter)
         before = copy.deepcopy(model.teachers.state_dict())
         losses = model.loss(**batch(model))
-        optimizer.zero_grad()
-        model.parse_losses(losses)[0].backward()
-        optimizer.step()
+        runner.optim_wrapper.update_params(model.parse_losses(losses)[0])
         assert ('unsup.loss' in losses) == (runner.iter >= 2)
         warm = runner.iter < 2 and init == 'independent'
         assert ('warm2.decode.loss_ce' in losses) == warm

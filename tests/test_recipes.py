@@ -33,9 +33,10 @@ ROWS = {
 }
 
 
-def load(name, gpus=1):
+def load(name, gpus=1, accumulate=1):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('WORLD_SIZE', str(gpus))
+        patch.setenv('PSMT_ACCUMULATE', str(accumulate))
         return Config.fromfile(
             CONFIGS / f'{name}.py', import_custom_modules=False)
 
@@ -85,6 +86,24 @@ def test_the_recipe_of_the_paper(row, depth, gpus):
     mix = model.get('mix')
     assert mix is None if voc else (mix[0].num_boxes,
                                     mix[0].area) == (3, (0.25, 0.5))
+
+
+@pytest.mark.parametrize('name', [
+    'deeplabv3plus_r50_voc_1-8', 'deeplabv3plus_r50_voc_1-8_supervised',
+    'deeplabv3plus_r50_cityscapes_1-2', 'segformer_mit-b0_voc_1-8'])
+def test_accumulated_gradients_keep_the_recipe(name):
+    whole, parts = load(name, 2), load(name, 2, accumulate=4)
+    assert parts.optim_wrapper.accumulative_counts == 4
+    assert whole.optim_wrapper.accumulative_counts == 1
+    for cfg in whole, parts:
+        images = cfg.train_dataloader.batch_size * 2
+        cfg.rate = (cfg.optim_wrapper.optimizer.lr * images
+                    / cfg.auto_scale_lr.base_batch_size)
+        cfg.step = images * cfg.optim_wrapper.accumulative_counts
+    assert parts.step == whole.step and parts.rate == whole.rate
+    # passes are rounded up to whole iterations
+    assert parts.train_cfg.max_iters == pytest.approx(
+        4 * whole.train_cfg.max_iters, rel=0.01)
 
 
 @pytest.mark.parametrize('split, published',

@@ -87,6 +87,22 @@ def test_far_worse_than_noise_for_the_teachers(feat, decode):
     assert (adversarial > 10 * torch.stack(noise).mean(dim=0)).all()
 
 
+@pytest.mark.parametrize('num_iters', [1, 2])
+@pytest.mark.parametrize('chunk', [1, 2, 99])
+def test_chunks_are_the_whole(feat, decode, chunk, num_iters):
+    seen = []
+
+    def watched(f):
+        seen.append(len(f))
+        return decode(f)
+
+    r = t_vat(feat, watched, chunk=chunk, num_iters=num_iters,
+              generator=seeded())
+    assert max(seen) == min(chunk, len(feat))
+    torch.testing.assert_close(
+        r, t_vat(feat, decode, num_iters=num_iters, generator=seeded()))
+
+
 def test_further_iterations_find_worse(feat, decode):
     found = [
         kl(decode, feat,
@@ -206,7 +222,8 @@ def test_wrong_gradient_keeps_the_random_direction(feat, wrong):
     dict(xi=-1.),
     dict(eps=0.),
     dict(eps=-2.),
-    dict(num_iters=0)
+    dict(num_iters=0),
+    dict(chunk=0)
 ])
 def test_wrong_numbers_are_refused(feat, decode, bad):
     name, = bad

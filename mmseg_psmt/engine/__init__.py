@@ -4,10 +4,13 @@ from .early_warning_hook import EarlyWarningHook
 from .finite_hook import CheckFiniteHook
 from .layer_decay import PSMTLayerDecayOptimizerConstructor
 from .pseudo_label_vis_hook import PseudoLabelVisHook
+from .runtime_info_hook import DeferredRuntimeInfoHook
+from .speed_hook import SpeedHook
 from .teacher_ema_hook import TeacherEMAHook
 
 __all__ = [
-    'CheckFiniteHook', 'DataCheckHook', 'EarlyWarningHook',
+    'CheckFiniteHook', 'DataCheckHook', 'DeferredRuntimeInfoHook',
+    'EarlyWarningHook',
     'PSMTLayerDecayOptimizerConstructor', 'PseudoLabelVisHook',
-    'ReliableCheckpointHook', 'TeacherEMAHook'
+    'ReliableCheckpointHook', 'SpeedHook', 'TeacherEMAHook'
 ]

@@ -55,10 +55,9 @@ class CheckFiniteHook(Hook):
                           data_batch: Optional[dict] = None) -> None:
         self.idle += 1
         self.checked, self.losses, self.batch = False, {}, data_batch
-        self.before = {
-            name: buffer.clone()
-            for name, buffer in _moving(unwrap(runner)).items()
-        }
+        moving = _moving(unwrap(runner))
+        copies = torch._foreach_mul([*moving.values()], 1)
+        self.before = dict(zip(moving, copies))
 
     def _before_step(self, runner: Runner,
                      optimizer: torch.optim.Optimizer) -> None:
@@ -101,14 +100,13 @@ class CheckFiniteHook(Hook):
             if buffer.is_floating_point()
         }
         tensors = [*terms.values(), *buffers.values(), *grads]
-        norms = torch._foreach_norm([t for t in tensors if t.numel()],
-                                    float('inf'))
+        norms = torch._foreach_norm(tensors)
         wrong = (~torch.stack(norms).isfinite()).sum()
         all_reduce(wrong)
-        if not wrong:
+        fault = self._fault(runner, terms, buffers) if wrong else ''
+        if not fault:
             return True
 
-        fault = self._fault(runner, terms, buffers)
         now = dict(model.named_buffers())
         for name, buffer in self.before.items():
             now[name].copy_(buffer)
@@ -125,7 +123,10 @@ class CheckFiniteHook(Hook):
 
     def _fault(self, runner: Runner, terms: Dict[str, Tensor],
                buffers: Dict[str, Tensor]) -> str:
-        """The iteration, and from each faulty rank what and which images."""
+        """The iteration, and from each faulty rank what and which images.
+
+        Empty where a norm has overflowed of values that are finite.
+        """
 
         def wrong(tensors: Dict[str, Tensor]) -> List[str]:
             return [
@@ -141,10 +142,14 @@ class CheckFiniteHook(Hook):
         }) + wrong(buffers)
         what = ', '.join(blamed or ['no term of the loss'] + rest[:3])
         found = all_gather_object(
-            (blamed, f'{what} (rank {runner.rank}, {_images(self.batch)})'))
-        texts = [text for own, text in found if own]
+            (blamed, rest,
+             f'{what} (rank {runner.rank}, {_images(self.batch)})'))
+        texts = ([text for own, _, text in found if own]
+                 or [text for _, own, text in found if own])
+        if not texts:
+            return ''
         return (f'Iteration {runner.iter + 1} is not finite: ' +
-                '; '.join(texts or [text for _, text in found]))
+                '; '.join(texts))
 
 
 def _moving(model: nn.Module) -> Dict[str, Tensor]:

@@ -55,10 +55,8 @@ def run_mmseg_tool(name: str) -> None:
             'model_wrapper_cfg.device_ids=None',
             'model_wrapper_cfg.broadcast_buffers=False'
         ]
-    if name == 'train.py' and _git('ls-files', Path(__file__).name):
-        commit = _git('describe', '--always', '--dirty', '--exclude=*')
-        # with a g, or 12e4567 would be read as a number
-        sys.argv += ['--cfg-options', f'commit=g{commit}']
+    if name == 'train.py' and commit():
+        sys.argv += ['--cfg-options', f'commit={commit()}']
     forbid_code_in_checkpoints()
     try:
         runpy.run_path(str(tool), run_name='__main__')
@@ -69,6 +67,16 @@ def run_mmseg_tool(name: str) -> None:
             f'more than data ({why.partition(". ")[0]}): to load it could run '
             'whatever its author put in. If you trust the author, set the '
             f'environment variable {ALLOW_CODE}=1') from error
+
+
+def commit() -> str:
+    """Of the git checkout that this is; empty where it is none.
+
+    With a g, or 12e4567 would be read as a number.
+    """
+    if not _git('ls-files', Path(__file__).name):
+        return ''
+    return 'g' + _git('describe', '--always', '--dirty', '--exclude=*')
 
 
 def _git(*words: str) -> str:

@@ -27,7 +27,8 @@ class TeacherEMAHook(Hook):
     """Clock and EMA of :class:`PSMT`, or of any model with teachers.
 
     Before the training it sets ``model.iters_per_pass``, before each
-    iteration ``model.iter``; after it, it calls ``model.update_teacher()``.
+    iteration ``model.iter``; after each step of the optimizer it calls
+    ``model.update_teacher()``.
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
     parameters that were frozen meanwhile is freed. A resumed training goes on
@@ -105,7 +106,8 @@ class TeacherEMAHook(Hook):
             and module.track_running_stats
             for statistic in (module.running_mean, module.running_var)
         ], op='mean')
-        model.update_teacher()
+        if runner.optim_wrapper.should_update():  # it just has been
+            model.update_teacher()
         state = runner.optim_wrapper.optimizer.state
         for param in [p for p in state if not p.requires_grad]:
             del state[param]

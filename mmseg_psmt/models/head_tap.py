@@ -58,7 +58,7 @@ class HeadTap:
     def _unpack(self, feat: Tensor) -> List[Tensor]:
         sizes = [shape[1:].numel() for shape in self._shapes]
         return [
-            part.reshape(shape)
+            part.reshape(-1, *shape[1:])
             for part, shape in zip(feat.split(sizes, dim=1), self._shapes)
         ]
 
@@ -126,5 +126,10 @@ class HeadTap:
         if self.site == INPUTS:
             return prediction_of(head, head(self._unpack(feat)))
         site = head.get_submodule(self.site)
-        feat = site(feat.clone() if getattr(site, 'inplace', False) else feat)
+        # An activation would write into it; a ConvModule only if it begins
+        # with one.
+        if (getattr(site, 'inplace', False)
+                and getattr(site, 'order', ('act', ))[0] == 'act'):
+            feat = feat.clone()
+        feat = site(feat)
         return feat if self.site == 'conv_seg' else head.cls_seg(feat)

@@ -10,7 +10,8 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 
-def _check(xi: float, eps: float, num_iters: int, norm_eps: float) -> None:
+def _check(xi: float, eps: float, num_iters: int, norm_eps: float,
+           chunk: Optional[int]) -> None:
     if not (all(isinstance(x, Real) for x in (xi, eps, norm_eps))
             and 0 < xi < inf and 0 < eps < inf and 0 <= norm_eps < inf):
         raise ValueError('xi and eps must be positive and norm_eps at least '
@@ -19,25 +20,46 @@ def _check(xi: float, eps: float, num_iters: int, norm_eps: float) -> None:
     if not (isinstance(num_iters, Integral) and num_iters >= 1):
         raise ValueError('num_iters must be a whole number of at least 1, '
                          f'got {num_iters!r}')
+    if chunk is not None and not (isinstance(chunk, Integral) and chunk >= 1):
+        raise ValueError('chunk must be None or a whole number of at least 1, '
+                         f'got {chunk!r}')
 
 
-def _unit(d: Tensor, fallback: Tensor, norm_eps: float) -> Tensor:
-    """Scale each sample of ``d`` to L2 norm 1, whatever its magnitude.
+def _scaled(d: Tensor, length: float, fallback: Tensor,
+            norm_eps: float) -> Tensor:
+    """Scale each sample of ``d`` to an L2 norm, whatever its magnitude.
 
-    The largest entry is divided out first, so that neither tiny nor huge
-    values are lost in the square. A sample that is all zero or not finite
-    takes that of ``fallback``, which has norm 1 already. A ``norm_eps`` is
-    added to a plain norm instead.
+    A sample that is all zero or not finite takes that of ``fallback``. A
+    ``norm_eps`` is added to a plain norm instead.
     """
     flat = d.flatten(1)
     if norm_eps:
-        return (flat /
-                (flat.norm(dim=1, keepdim=True) + norm_eps)).view_as(d)
-    largest = flat.abs().amax(dim=1, keepdim=True)
-    usable = torch.isfinite(largest) & (largest > 0)
-    flat = flat / torch.where(usable, largest, torch.ones_like(largest))
-    flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return torch.where(usable, flat, fallback.flatten(1)).view_as(d)
+        norm = flat.norm(dim=1, keepdim=True)
+        return (flat * (length / (norm + norm_eps))).view_as(d)
+    fallback = fallback.flatten(1)
+    norm, other = (  # float64 holds the squares of all float32
+        torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+        for x in (flat, fallback))
+    usable = torch.isfinite(norm) & (norm > 0)
+    root = (length / torch.where(usable, norm, other)).sqrt().float()
+    scaled = torch.where(usable, flat, fallback)
+    return scaled.mul_(root).mul_(root).view_as(d)
+
+
+def _ascend(feat: Tensor, decode: Callable[[Tensor], Tensor], noise: Tensor,
+            xi: float, eps: float, num_iters: int, norm_eps: float) -> Tensor:
+    """The power iteration of :func:`t_vat` from a first direction."""
+    step = _scaled(noise, xi, noise, norm_eps)
+    with torch.no_grad():
+        clean = F.softmax(decode(feat).float(), dim=1)
+    for length in [xi] * (num_iters - 1) + [eps]:
+        with torch.enable_grad():
+            step.requires_grad_()
+            log_perturbed = F.log_softmax(decode(feat + step).float(), dim=1)
+            divergence = F.kl_div(log_perturbed, clean, reduction='sum')
+        gradient, = torch.autograd.grad(divergence, step)
+        step = _scaled(gradient, length, step.detach(), norm_eps)
+    return step
 
 
 def t_vat(feat: Tensor,
@@ -46,6 +68,7 @@ def t_vat(feat: Tensor,
           eps: float = 2.0,
           num_iters: int = 1,
           norm_eps: float = 0.,
+          chunk: Optional[int] = None,
           generator: Optional[torch.Generator] = None) -> Tensor:
     """Virtual adversarial perturbation of a feature, judged by the teachers.
 
@@ -68,6 +91,9 @@ def t_vat(feat: Tensor,
         num_iters (int): Power iterations.
         norm_eps (float): Added to the norms, as in the released code; the
             result then has a norm of at most ``eps``.
+        chunk (int, optional): Samples that are decoded at once, for less
+            memory. The result is the same if ``decode`` maps each sample by
+            itself. None takes all.
         generator (torch.Generator, optional): Source of the first direction,
             on the device of ``feat``.
 
@@ -79,23 +105,17 @@ def t_vat(feat: Tensor,
         ValueError: If ``xi``, ``eps`` or ``num_iters`` is not positive, or
             ``norm_eps`` is negative.
     """
-    _check(xi, eps, num_iters, norm_eps)
+    _check(xi, eps, num_iters, norm_eps, chunk)
     with torch.autocast(feat.device.type, enabled=False):
         feat = feat.detach().float()
         noise = torch.randn(
             feat.shape, generator=generator, device=feat.device)
-        direction = _unit(noise, noise, norm_eps)
-        with torch.no_grad():
-            clean = F.softmax(decode(feat).float(), dim=1)
-        for _ in range(num_iters):
-            with torch.enable_grad():
-                step = (xi * direction).requires_grad_()
-                log_perturbed = F.log_softmax(
-                    decode(feat + step).float(), dim=1)
-                divergence = F.kl_div(log_perturbed, clean, reduction='sum')
-            gradient, = torch.autograd.grad(divergence, step)
-            direction = _unit(gradient, direction, norm_eps)
-        return eps * direction
+        size = chunk or len(feat)
+        parts = [
+            _ascend(part, decode, start, xi, eps, num_iters, norm_eps)
+            for part, start in zip(feat.split(size), noise.split(size))
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 @MODELS.register_module()
@@ -107,21 +127,24 @@ class TVAT(nn.Module):
         eps (float): L2 norm of the perturbation per image. Defaults to 2.0.
         num_iters (int): Power iterations. Defaults to 1.
         norm_eps (float): See :func:`t_vat`. Defaults to 0.
+        chunk (int, optional): See :func:`t_vat`. Defaults to all.
     """
 
     def __init__(self,
                  xi: float = 0.1,
                  eps: float = 2.0,
                  num_iters: int = 1,
-                 norm_eps: float = 0.):
+                 norm_eps: float = 0.,
+                 chunk: Optional[int] = None):
         super().__init__()
-        _check(xi, eps, num_iters, norm_eps)
+        _check(xi, eps, num_iters, norm_eps, chunk)
         self.xi = xi
         self.eps = eps
         self.num_iters = num_iters
         self.norm_eps = norm_eps
+        self.chunk = chunk
 
     def forward(self, feat: Tensor,
                 decode: Callable[[Tensor], Tensor]) -> Tensor:
         return t_vat(feat, decode, self.xi, self.eps, self.num_iters,
-                     self.norm_eps)
+                     self.norm_eps, self.chunk)

@@ -22,6 +22,7 @@ from ..options import require, require_number, require_whole
 from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
+from .one_pass import check_one_pass, one_pass
 from .plain_weights import spread_plain_weights
 from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
@@ -63,9 +64,14 @@ class PSMT(BaseSegmentor):
         assist_topk (int, optional): Classes per pixel for which the inactive
             teacher speaks, see :func:`ensemble`. Defaults to all.
         tvat (dict, optional): The feature perturbation. None for none.
+        tvat_with (str): Whose prediction it attacks: that of both 'teachers',
+            or of the 'active' one alone, for half the arithmetic. Defaults
+            to 'teachers'.
         perturb (Sequence[str]): Images whose features it perturbs, of
             'labeled' and 'unlabeled'. Defaults to both.
         perturb_at (str, optional): See :func:`find_site`.
+        one_pass (bool): Labelled and unlabelled images go through the
+            student together, see :func:`one_pass`. Defaults to False.
         mix (Sequence[dict]): Transforms that mix strong images and teacher
             logits alike. Defaults to one :class:`TeacherGuidedCutMix`.
         consistency (dict): The unsupervised loss.
@@ -93,8 +99,10 @@ class PSMT(BaseSegmentor):
                  teacher_norm: str = 'running',
                  assist_topk: Optional[int] = None,
                  tvat: OptConfigType = dict(type='TVAT'),
+                 tvat_with: str = 'teachers',
                  perturb: Sequence[str] = ('labeled', 'unlabeled'),
                  perturb_at: Optional[str] = None,
+                 one_pass: bool = False,
                  mix: Sequence[ConfigType] = (
                      dict(type='TeacherGuidedCutMix'), ),
                  consistency: ConfigType = dict(type='ConfCELoss'),
@@ -142,6 +150,11 @@ class PSMT(BaseSegmentor):
                 lambda x: isinstance(x, dict))
         require('model.tvat', tvat, 'None or a config',
                 lambda x: x is None or isinstance(x, dict))
+        require('model.tvat.chunk', (tvat or {}).get('chunk'), 'None with '
+                "model.teacher_norm='batch'",
+                lambda x: x is None or teacher_norm != 'batch')
+        require('model.tvat_with', tvat_with, "'teachers' or 'active'",
+                lambda x: x in ('teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
         require_whole('model.ramp_iters', ramp_iters, 0)
         require('model.ramp_kind', ramp_kind, f'one of {[*KINDS]}',
@@ -165,6 +178,7 @@ class PSMT(BaseSegmentor):
         self.average_buffers = average_buffers
         self.alternate_every = alternate_every
         self.assist_topk = assist_topk
+        self.tvat_with = tvat_with
         self.perturb = perturb
         self.tvat = MODELS.build(tvat) if tvat else None
         if self.tvat is not None:
@@ -180,6 +194,12 @@ class PSMT(BaseSegmentor):
                 lambda _: names and {*names} <= {*self.nets})
         self.predict_with = [*names]
         self.register_load_state_dict_pre_hook(spread_plain_weights)
+        self.one_pass = one_pass
+        if one_pass:
+            check_one_pass(self.segmentor)
+            require('model.perturb', perturb, 'both or none with '
+                    'model.one_pass=True',
+                    lambda x: tvat is None or len({*x}) != 1)
         self.iters_per_pass: Optional[int] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
         self.label_counts: Union[int, Tensor] = 0
@@ -239,9 +259,11 @@ class PSMT(BaseSegmentor):
         return self.tap.perturbed(lambda feat: self.tvat(feat, self.decode))
 
     def decode(self, feat: Tensor) -> Tensor:
-        """The teachers' mean logits from a feature at the site of the tap."""
+        """Logits from a feature at the site of the tap, by ``tvat_with``."""
+        judges = ([self.teachers[self.active]]
+                  if self.tvat_with == 'active' else self.teachers)
         return ensemble(*(self.tap.decode(tapped_head(teacher), feat)
-                          for teacher in self.teachers))
+                          for teacher in judges))
 
     @torch.no_grad()
     def pseudo_logits(self, images: Tensor) -> Tensor:
@@ -298,10 +320,15 @@ class PSMT(BaseSegmentor):
             for mix in self.mix:
                 images, targets, valid = mix(images, targets, valid, rng)
 
-            with self.perturbed('labeled'):
-                sup = self.segmentor.loss(*labeled)
-            with self.perturbed('unlabeled'):
-                logits = self.logits(self.segmentor, images)
+            if self.one_pass:
+                with self.perturbed('unlabeled'):
+                    sup, logits = one_pass(self.segmentor, *labeled, images)
+                logits = self.upsample(logits, images)
+            else:
+                with self.perturbed('labeled'):
+                    sup = self.segmentor.loss(*labeled)
+                with self.perturbed('unlabeled'):
+                    logits = self.logits(self.segmentor, images)
             unsup = self.consistency(logits, targets, valid)
 
         weight = self.unsup_weight * ramp(

@@ -19,7 +19,8 @@ images = dict(
     data_prefix=dict(
         img_path='leftImg8bit/train', seg_map_path='gtFine/train'))
 train_dataloader = dict(
-    batch_size=4,  # labelled, and as many unlabelled; 2 GPUs
+    # labelled, and as many unlabelled; 2 GPUs
+    batch_size=4 // int('{{$PSMT_ACCUMULATE:1}}'),
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='PairSampler', shuffle=True),

@@ -21,7 +21,8 @@ images = dict(
     data_prefix=dict(
         img_path='JPEGImages', seg_map_path='SegmentationClassAug'))
 train_dataloader = dict(
-    batch_size=8,  # labelled, and as many unlabelled; 4 GPUs
+    # labelled, and as many unlabelled; 4 GPUs
+    batch_size=8 // int('{{$PSMT_ACCUMULATE:1}}'),
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='PairSampler', shuffle=True),

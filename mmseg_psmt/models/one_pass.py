@@ -1,0 +1,46 @@
+"""Labelled and unlabelled images in one pass of the student."""
+from typing import Dict, Tuple
+
+import torch
+from mmseg.models import EncoderDecoder
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.utils import SampleList, add_prefix
+from torch import Tensor
+
+
+def check_one_pass(segmentor: EncoderDecoder) -> None:
+    """Raise ValueError if the losses of a head cannot be split by images."""
+    head = segmentor.decode_head
+    if any(getattr(type(head), name, None) is not getattr(BaseDecodeHead, name)
+           for name in ('loss', 'loss_by_feat')):
+        raise ValueError(
+            f'model.one_pass=True does not suit {type(head).__name__}, which '
+            "has a training pass of its own: leave it at False")
+
+
+def one_pass(segmentor: EncoderDecoder, labeled: Tensor, samples: SampleList,
+             unlabeled: Tensor) -> Tuple[Dict[str, Tensor], Tensor]:
+    """Losses of labelled images, and logits of unlabelled ones.
+
+    BN sees both as one batch: its statistics are those of the mixture, and
+    the running ones move once instead of twice.
+
+    Args:
+        segmentor (EncoderDecoder): The student.
+        labeled (Tensor): Images (N, 3, H, W).
+        samples (SampleList): Their labels.
+        unlabeled (Tensor): Images (M, 3, H, W).
+
+    Returns:
+        tuple: The losses, and logits (M, K, h, w).
+    """
+    num = len(labeled)
+    feats = segmentor.extract_feat(torch.cat([labeled, unlabeled]))
+    logits = segmentor.decode_head.forward(feats)
+    losses = add_prefix(
+        segmentor.decode_head.loss_by_feat(logits[:num], samples), 'decode')
+    if segmentor.with_auxiliary_head:
+        losses.update(
+            segmentor._auxiliary_head_forward_train(
+                [feat[:num] for feat in feats], samples))
+    return losses, logits[num:]

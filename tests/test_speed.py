@@ -1,0 +1,237 @@
+"""What is faster must be the same."""
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import RuntimeInfoHook
+from mmengine.optim import OptimWrapper
+from mmseg.registry import HOOKS
+from test_finite import build as runner_of  # noqa: F401
+from test_finite import root  # noqa: F401
+from test_psmt import SEGMENTOR, batch, build
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmseg_psmt.engine import DeferredRuntimeInfoHook
+from mmseg_psmt.stack import allow_checkpoint_globals
+
+STILL = copy.deepcopy(SEGMENTOR)  # nothing differs between one pass and two
+STILL.decode_head.dropout_ratio = 0.
+for part in STILL.backbone, STILL.decode_head:
+    part.norm_cfg = dict(type='GN', num_groups=2)
+
+
+def five_steps(speed=None, segmentor=SEGMENTOR, tvat=None, **options):
+    """Losses of five steps, and the weights of student and teachers.
+
+    In float64 without T-VAT, which computes in float32: rounding grows
+    hundredfold in each step of a net as small as this.
+    """
+    torch.manual_seed(0)
+    model = build(
+        segmentor=copy.deepcopy(segmentor), tvat=tvat, **options).train()
+    dtype = torch.float32 if tvat else torch.float64
+    model.to(dtype)
+    if speed:
+        HOOKS.build(dict(type='SpeedHook', **speed)).before_train(
+            SimpleNamespace(model=model))
+    optim = OptimWrapper(
+        torch.optim.SGD(model.segmentor.parameters(), 0.05, momentum=0.9))
+    losses = []
+    for model.iter in range(5):
+        data = batch(model)
+        for view in 'labeled', 'weak', 'strong':
+            data['inputs'][view] = data['inputs'][view].to(dtype)
+        terms = model(**data, mode='loss')
+        losses.append([
+            terms[name].item() for name in ('sup.decode.loss_ce',
+                                            'unsup.loss')])
+        optim.update_params(model.parse_losses(terms)[0])
+        model.update_teacher()
+    return torch.tensor(losses), model.state_dict()
+
+
+def assert_same(found, expected):
+    """All weights, to a hundred thousandth of the largest of each tensor."""
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
+    assert found[1].keys() == expected[1].keys()
+    for name, value in expected[1].items():
+        torch.testing.assert_close(
+            found[1][name], value, rtol=0,
+            atol=1e-5 * value.abs().max().item())
+
+
+@pytest.mark.parametrize('speed', [
+    dict(channels_last=True),
+    dict(compile=dict(backend='aot_eager')),
+])
+def test_speed_hook_changes_no_number(speed):
+    assert_same(five_steps(speed), five_steps())
+    tvat = dict(type='TVAT')
+    torch.testing.assert_close(
+        five_steps(speed, tvat=tvat)[0], five_steps(tvat=tvat)[0], rtol=1e-3,
+        atol=0)
+
+
+@pytest.mark.parametrize('tf32', [True, False])
+def test_tf32_is_switched(tf32):
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    hook = HOOKS.build(dict(type='SpeedHook', tf32=tf32))
+    try:
+        hook.before_train(SimpleNamespace(model=torch.nn.Module()))
+        assert [backend.allow_tf32 for backend in backends] == [tf32] * 2
+    finally:
+        for backend, value in zip(backends, before):
+            backend.allow_tf32 = value
+
+
+def test_speed_hook_does_what_it_says():
+    model = build()
+    compiled = []
+    hook = HOOKS.build(dict(type='SpeedHook', channels_last=True, compile=dict(
+        backend=lambda graph, _: compiled.append(graph) or graph.forward)))
+    hook.before_train(SimpleNamespace(model=model))
+    for net in (model.segmentor, *model.teachers):
+        assert net.backbone.layer1[0].conv1.weight.is_contiguous(
+            memory_format=torch.channels_last)
+    model.loss(**batch(model))
+    assert len(compiled) >= 2  # in training and in eval
+
+
+def test_checkpointed_activations_change_no_number():
+    """Without BN, whose running statistics they would move twice."""
+    segmentor = copy.deepcopy(STILL)
+    segmentor.backbone.with_cp = True
+    assert_same(five_steps(segmentor=segmentor), five_steps(segmentor=STILL))
+
+
+def test_one_pass_is_two_without_bn():
+    assert_same(five_steps(segmentor=STILL, one_pass=True),
+                five_steps(segmentor=STILL))
+
+
+def test_one_pass_perturbs_both_and_mixes_their_statistics():
+    model = build(one_pass=True).train()
+    seen = []
+    model.tvat.register_forward_hook(
+        lambda module, args, out: seen.append(out))
+    inputs = []
+    model.segmentor.backbone.stem[0].register_forward_hook(
+        lambda module, args, out: inputs.append(args[0]))
+    data = batch(model)
+    model.loss(**data)
+    perturbation, = seen
+    assert len(perturbation) == 4
+    torch.testing.assert_close(
+        perturbation.flatten(1).norm(dim=1), torch.full((4, ), 2.))
+    images, = inputs
+    assert torch.equal(images[:2], data['inputs']['labeled'])
+
+
+def test_one_pass_refuses_what_it_cannot_split():
+    with pytest.raises(ValueError, match='both or none'):
+        build(one_pass=True, perturb=['labeled'])
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.decode_head = dict(
+        type='EncHead', in_channels=[16, 32, 64], in_index=(1, 2, 3),
+        channels=16, num_codes=4, num_classes=7,
+        loss_se_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+    with pytest.raises(ValueError, match='EncHead'):
+        build(segmentor=segmentor, one_pass=True)
+
+
+def test_teachers_move_with_the_steps_of_accumulated_gradients():
+    model = build().train()
+    optim = OptimWrapper(
+        torch.optim.SGD(model.segmentor.parameters(), 0.05),
+        accumulative_counts=2)
+    runner = SimpleNamespace(model=model, optim_wrapper=optim)
+    hook = HOOKS.build(dict(type='TeacherEMAHook'))
+    name = 'decode_head.conv_seg.weight'
+    for runner.iter in range(4):
+        hook.before_train_iter(runner, runner.iter)
+        before = model.teachers[0].state_dict()[name].clone()
+        terms = model.loss(**batch(model))
+        optim.update_params(model.parse_losses(terms)[0])
+        hook.after_train_iter(runner, runner.iter)
+        after = model.teachers[0].state_dict()[name]
+        if runner.iter % 2:
+            student = model.segmentor.state_dict()[name]
+            torch.testing.assert_close(
+                after, 0.996 * before + 0.004 * student)
+            assert not torch.equal(after, before)
+        else:
+            assert torch.equal(after, before)
+
+
+@pytest.mark.parametrize('tvat_with, judges', [
+    ('teachers', (0, 1)), ('active', (1, ))])
+def test_tvat_attacks_the_active_teacher_or_both(tvat_with, judges):
+    model = build(tvat_with=tvat_with, alternate_every=1)
+    model.iter = 1
+    for i, teacher in enumerate(model.teachers):
+        teacher.decode_head.cls_seg = lambda feat, i=i: feat[:, :7] * 10**i
+    feat = torch.rand(2, 24, 9, 9)
+    expected = sum(
+        teacher.decode_head.sep_bottleneck(feat)[:, :7] * 10**i
+        for i, teacher in enumerate(model.teachers) if i in judges)
+    torch.testing.assert_close(model.decode(feat), expected / len(judges))
+
+
+def test_chunks_of_tvat_need_independent_images():
+    chunked = dict(type='TVAT', chunk=1)
+    for site in None, 'inputs':
+        torch.testing.assert_close(
+            five_steps(tvat=chunked, perturb_at=site)[0],
+            five_steps(tvat=dict(type='TVAT'), perturb_at=site)[0],
+            rtol=5e-3, atol=0)
+    with pytest.raises(ValueError, match='chunk'):
+        build(tvat=chunked, teacher_norm='batch')
+
+
+class Fetched(TorchDispatchMode):
+    """Counts numbers that the host waits for."""
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **kwargs or {})
+
+
+def test_losses_are_fetched_when_they_are_read(runner_of, tmp_path):  # noqa: F811
+    """Logs and checkpoints stay the same."""
+
+    def trained(hook):
+        runner = runner_of(
+            iters=5, hooks=[dict(type='LoggerHook', interval=3)])
+        place, = [i for i, other in enumerate(runner.hooks)
+                  if isinstance(other, RuntimeInfoHook)]
+        runner.hooks[place] = hook
+        lines = []
+        runner.visualizer.add_scalars = (
+            lambda tag, **kwargs: lines.append(tag))
+        with Fetched() as fetched:
+            runner.train()
+        runner.save_checkpoint(str(tmp_path), 'last.pth')
+        allow_checkpoint_globals()
+        saved = torch.load(tmp_path / 'last.pth', weights_only=True)
+        line, = lines
+        return fetched.count, line, {
+            name: buffer.data
+            for name, buffer in saved['message_hub']['log_scalars'].items()}
+
+    many, line, history = trained(RuntimeInfoHook())
+    few, same_line, same_history = trained(DeferredRuntimeInfoHook())
+    assert history.keys() == same_history.keys() >= {'train/unsup.loss'}
+    for name, (values, counts) in history.items():
+        assert len(values) == 5 or 'time' in name
+        if 'time' not in name:
+            assert (values == same_history[name][0]).all(), name
+            assert (counts == same_history[name][1]).all(), name
+    assert line.keys() == same_line.keys() > {'loss', 'lr'}
+    assert all(line[key] == same_line[key] for key in line
+               if 'time' not in key)
+    terms = {name for name in history if name.startswith('train/')} - {
+        'train/lr', 'train/time', 'train/data_time'}
+    assert many - few == 5 * len(terms) > 0

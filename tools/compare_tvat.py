@@ -1,0 +1,111 @@
+"""Compare cheaper T-VAT directions with the one of the method."""
+import argparse
+from typing import Callable, Dict, List
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config, DictAction
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import Runner, load_checkpoint
+from mmseg.models.utils import resize
+from mmseg.registry import MODELS
+from mmseg.utils import register_all_modules
+from torch import Tensor
+
+from mmseg_psmt.models import PSMT
+from mmseg_psmt.models.heads import tapped_head
+from mmseg_psmt.models.perturbation import t_vat
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Perturb the student's features of a trained PS-MT "
+        'checkpoint in several ways and print, for each, the cosine with the '
+        'direction of the method (without its sign, which is that of the '
+        'random start) and the KL divergence that it causes at the same norm.')
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--batches', type=int, default=8, help='to average')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={},
+        help="options of the config, as mmseg's tools take them")
+    return parser.parse_args()
+
+
+def features(model: PSMT, images: Tensor) -> Tensor:
+    """What enters the site of the tap for images (N, 3, H, W)."""
+    seen = []
+    with torch.no_grad(), model.tap.perturbed(
+            lambda feat: seen.append(feat) or torch.zeros_like(feat)):
+        model.segmentor(images)
+    return seen[0]
+
+
+def directions(model: PSMT, feat: Tensor, size: torch.Size,
+               seed: int) -> Dict[str, Tensor]:
+    """Perturbations of one feature by the way in which they were found."""
+    options = dict(xi=model.tvat.xi, eps=model.tvat.eps,
+                   num_iters=model.tvat.num_iters)
+
+    def found(decode: Callable[[Tensor], Tensor], start: Tensor = feat,
+              seed: int = seed) -> Tensor:
+        generator = torch.Generator(feat.device).manual_seed(seed)
+        return t_vat(start, decode, **options, generator=generator)
+
+    def scaled(r: Tensor) -> Tensor:
+        norm = r.flatten(1).norm(dim=1)
+        return r * (model.tvat.eps / norm).view(-1, 1, 1, 1)
+
+    def enlarged(x: Tensor, size: torch.Size) -> Tensor:
+        return resize(x, size, mode='bilinear',
+                      align_corners=model.segmentor.align_corners)
+
+    pooled = found(model.decode, F.avg_pool2d(feat, 2, ceil_mode=True))
+    return {
+        'both teachers': found(model.decode),
+        'both, another random start': found(model.decode, seed=seed + 1),
+        'both, logits at the size of the images': found(
+            lambda f: enlarged(model.decode(f), size)),
+        'one teacher': found(lambda f: model.tap.decode(
+            tapped_head(model.teachers[0]), f)),
+        'both, features pooled by 2': scaled(enlarged(pooled, feat.shape[2:])),
+        'random': scaled(torch.randn_like(feat)),
+    }
+
+
+@torch.no_grad()
+def divergence(model: PSMT, feat: Tensor, r: Tensor) -> Tensor:
+    """KL of the teachers' mean prediction per pixel, (N, )."""
+    clean = F.softmax(model.decode(feat), dim=1)
+    perturbed = F.log_softmax(model.decode(feat + r), dim=1)
+    return F.kl_div(perturbed, clean, reduction='none').sum(1).mean((1, 2))
+
+
+def main() -> None:
+    args = parse_args()
+    register_all_modules()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.model.segmentor.pretrained = None
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    results: Dict[str, List[Tensor]] = {}
+    for seed in range(args.batches):
+        images = model.data_preprocessor(next(batches), True)['inputs']
+        feat = features(model, images['strong'])
+        found = directions(model, feat, images['strong'].shape[2:], 2 * seed)
+        reference = found['both teachers'].flatten(1)
+        for name, r in found.items():
+            cosine = F.cosine_similarity(r.flatten(1), reference).abs()
+            results.setdefault(name, []).append(
+                torch.stack([cosine, divergence(model, feat, r)]))
+    print('| direction | cosine | KL per pixel |\n|---|--:|--:|')
+    for name, values in results.items():
+        cosine, kl = torch.cat(values, dim=1).mean(dim=1)
+        print(f'| {name} | {cosine:.3f} | {kl:.5f} |')
+
+
+if __name__ == '__main__':
+    main()
