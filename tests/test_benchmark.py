@@ -1,6 +1,7 @@
 """tools/benchmark.py on thin networks; times are not asserted."""
 import gzip
 import json
+import runpy
 import subprocess
 import sys
 
@@ -59,6 +60,23 @@ def test_parts_of_a_step(tmp_path):
     with gzip.open(tmp_path / 'trace_33_2.json.gz') as file:
         names = {event['name'] for event in json.load(file)['traceEvents']}
     assert {*size['parts']} <= names
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return runpy.run_path(str(REPO / 'tools/benchmark.py'))
+
+
+@pytest.mark.parametrize('words', [
+    ('no.py', ), (SHAPES, '--crop', 0), (SHAPES, '--amp', 'bfloat16'),
+    (SHAPES, '--out', SHAPES)])
+def test_wrong_words_are_refused_by_name(words, tool, monkeypatch,
+                                         capsys):
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, words)])
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(SystemExit):
+        tool['parse_args']()
+    assert str(words[-2:][0]).split('/')[-1] in capsys.readouterr().err
 
 
 def test_a_supervised_config_is_refused():

@@ -35,6 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_psmt.engine import CheckFiniteHook, SpeedHook
 from mmseg_psmt.engine.launch import commit
+from mmseg_psmt.models import psmt
 from mmseg_psmt.models.head_tap import HeadTap
 from mmseg_psmt.models.perturbation import t_vat
 
@@ -64,7 +65,10 @@ def parse_args() -> argparse.Namespace:
         help='labelled images per process, with as many unlabelled ones; '
         'default: train_dataloader.batch_size of the config')
     parser.add_argument(
-        '--rounds', type=int, default=20, help='that are timed, after three')
+        '--rounds',
+        type=int,
+        default=20,
+        help='that are timed, after three; 20 if unset')
     parser.add_argument(
         '--amp', choices=['float16', 'bfloat16'],
         help='autocast of step and floor, needs a GPU')
@@ -81,8 +85,18 @@ def parse_args() -> argparse.Namespace:
         'chrome://tracing and ui.perfetto.dev open')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={},
-        help="options of the config, as mmseg's tools take them")
-    return parser.parse_args()
+        help='override settings of the config, as in tools/train.py')
+    args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'the config {args.config} does not exist')
+    for name in 'crop', 'batch', 'rounds':
+        if min(np.atleast_1d(getattr(args, name) or 1)) < 1:
+            parser.error(f'--{name} needs whole numbers of at least 1')
+    if args.amp and not torch.cuda.is_available():
+        parser.error('--amp needs a GPU')
+    if args.out and args.out.is_file():
+        parser.error(f'--out {args.out} is a file, not a folder')
+    return args
 
 
 @DATASETS.register_module()
@@ -181,8 +195,10 @@ class Port(Nets):
     """
 
     def __init__(self, runner: Runner, speed: SpeedHook, batch: dict):
-        super().__init__(runner, speed,
-                         dict(runner.cfg.optim_wrapper, type='OptimWrapper'))
+        optim = dict(runner.cfg.optim_wrapper, type='OptimWrapper')
+        for key in 'dtype', 'loss_scale':  # of AmpOptimWrapper
+            optim.pop(key, None)
+        super().__init__(runner, speed, optim)
         self.tap = HeadTap(self.student.decode_head)
         self.consistency = runner.model.consistency
         self.rng = np.random.default_rng(0)
@@ -378,6 +394,7 @@ def annotate(runner: Runner) -> None:
         (model, '_stats', 'statistics of pseudo labels'),
         (model.segmentor, 'loss', 'student forward'),
         (model, 'logits', 'student forward'),
+        (psmt, 'one_pass', 'student forward'),
         (model.consistency, 'forward', 'Conf-CE'),
         (optim, 'backward', 'backward'),
         (optim, 'step', 'optimizer'),
@@ -440,6 +457,7 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
             num_pairs=batch),
         sampler=dict(type='PairSampler'),
         num_workers=0)
+    cfg.optim_wrapper.pop('accumulative_counts', None)
     if args.amp:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=args.amp)
     speed = dict(
@@ -462,8 +480,11 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
                 'test_dataloader', 'test_evaluator', 'auto_scale_lr'):
         cfg.pop(key, None)
     cfg.update(
-        work_dir=work_dir, load_from=None, resume=False,
-               vis_backends=[], log_level='ERROR')
+        work_dir=work_dir,
+        load_from=None,
+        resume=False,
+        vis_backends=[],
+        log_level='ERROR')
     cfg.visualizer.vis_backends = []
     return cfg
 

@@ -9,7 +9,7 @@ from typing import List, Optional, Sequence, Tuple
 from unittest.mock import patch
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -174,6 +174,7 @@ def card(row: dict, allowance: Sequence[float]) -> Optional[int]:
 def rows(path: Path, args: argparse.Namespace) -> List[dict]:
     """A row for each crop and batch of a config."""
     cfg = Config.fromfile(path)
+    cfg.merge_from_dict(args.cfg_options)
     model = cfg.get('model', {})
     if model.get('type') not in ('PSMT', 'mmseg.PSMT'):
         raise SystemExit(f'{path} trains {model.get("type")!r}: give a config '
@@ -257,6 +258,9 @@ def main() -> None:
         'workspaces of cuDNN, fragmentation): a card is large enough from '
         'peak * (1 + SHARE) + GIB on; default: 1.0 0.1')
     parser.add_argument('--out', type=Path, help='the rows as JSON, in bytes')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={},
+        help='override settings of the configs, as in tools/train.py')
     args = parser.parse_args()
     for path in args.configs:
         if not path.is_file():
