@@ -70,6 +70,8 @@ def train(root, work_dir, iters, interval=10, **options):
             'train_dataloader.batch_size': 5,
             'train_cfg.max_iters': iters,
             'log_level': 'WARNING',
+            # trainings that begin in the same second would share a log
+            'experiment_name': str(work_dir).replace('/', '_'),
             **options
         })
     cfg.model.segmentor = dict(

@@ -22,6 +22,9 @@ NETS = {
     'teacher2': ['teachers.1.'],
     'teachers': ['teachers.0.', 'teachers.1.'],
 }
+STOCK_HOOKS = dict(
+    ReliableCheckpointHook='CheckpointHook',
+    DeferredRuntimeInfoHook='RuntimeInfoHook')
 # What testing, inference and test-time augmentation need.
 KEPT = ('default_scope', 'env_cfg', 'log_level', 'log_processor',
         'default_hooks', 'vis_backends', 'visualizer', 'test_pipeline',
@@ -127,9 +130,9 @@ def plain_config(cfg: Config) -> Config:
             if metric.type == 'TeacherStudentIoUMetric' else metric
             for metric in (metrics if isinstance(metrics, list) else [metrics])
         ]
-    saving = cfg.get('default_hooks', {}).get('checkpoint') or {}
-    if saving.get('type') == 'ReliableCheckpointHook':
-        saving.type = 'CheckpointHook'
+    for hook in cfg.get('default_hooks', {}).values():
+        if hook and hook.type in STOCK_HOOKS:
+            hook.type = STOCK_HOOKS[hook.type]
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
     others = [name for name in imports if name != 'mmseg_psmt']

@@ -56,7 +56,7 @@ class CheckFiniteHook(Hook):
         self.idle += 1
         self.checked, self.losses, self.batch = False, {}, data_batch
         moving = _moving(unwrap(runner))
-        copies = torch._foreach_mul([*moving.values()], 1)
+        copies = moving and torch._foreach_mul([*moving.values()], 1)
         self.before = dict(zip(moving, copies))
 
     def _before_step(self, runner: Runner,
