@@ -2,7 +2,6 @@
 import gzip
 import json
 import runpy
-import subprocess
 import sys
 
 import pytest
@@ -18,22 +17,31 @@ THIN = [
 ]
 
 
-def run(*words):
-    return subprocess.run(
-        [sys.executable, '-W', 'ignore', REPO / 'tools/benchmark.py',
-         *map(str, words)], capture_output=True, text=True)
+@pytest.fixture(scope='module')
+def tool():
+    return runpy.run_path(str(REPO / 'tools/benchmark.py'))
 
 
-def measured(tmp_path, *options, sizes=('--crop', 33, '--batch', 2)):
-    done = run(SHAPES, *sizes, '--rounds', 1, '--out', tmp_path,
-               '--cfg-options', *THIN, *options)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout, json.loads((tmp_path / 'results.json').read_text())
+@pytest.fixture
+def measured(tool, tmp_path, monkeypatch, capsys):
+    """Standard output and results of a run."""
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode',  # takes seconds
+                        lambda text, **kwargs: (text, True))
+
+    def run(*options, crops=(33, )):
+        words = ['--crop', *crops, '--batch', 2, '--rounds', 1, '--out',
+                 tmp_path, '--cfg-options', *THIN, *options]
+        monkeypatch.setattr(
+            sys, 'argv', ['benchmark.py', str(SHAPES), *map(str, words)])
+        tool['main']()
+        return (capsys.readouterr().out,
+                json.loads((tmp_path / 'results.json').read_text()))
+
+    return run
 
 
-def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(tmp_path):
-    out, results = measured(tmp_path, 'model.tvat=None',
-                            sizes=('--crop', 33, 49, '--batch', 2))
+def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
+    out, results = measured('model.tvat=None', crops=(33, 49))
     small, large = results['sizes']
     for size in small, large:
         cases = size['cases']
@@ -49,8 +57,8 @@ def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(tmp_path):
         assert out.count(f'\n| {name} |') == 2
 
 
-def test_parts_of_a_step(tmp_path):
-    out, results = measured(tmp_path)
+def test_parts_of_a_step(measured, tmp_path):
+    out, results = measured()
     size, = results['sizes']
     assert size['cases']['step']['tflop'] > size['cases']['floor']['tflop']
     assert size['parts'].keys() >= {
@@ -60,11 +68,6 @@ def test_parts_of_a_step(tmp_path):
     with gzip.open(tmp_path / 'trace_33_2.json.gz') as file:
         names = {event['name'] for event in json.load(file)['traceEvents']}
     assert {*size['parts']} <= names
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return runpy.run_path(str(REPO / 'tools/benchmark.py'))
 
 
 @pytest.mark.parametrize('words', [
@@ -79,7 +82,8 @@ def test_wrong_words_are_refused_by_name(words, tool, monkeypatch,
     assert str(words[-2:][0]).split('/')[-1] in capsys.readouterr().err
 
 
-def test_a_supervised_config_is_refused():
-    done = run(str(SHAPES).replace('.py', '_supervised.py'))
-    assert done.returncode == 1
-    assert 'not PSMT' in done.stderr.strip().splitlines()[-1]
+def test_a_supervised_config_is_refused(tool, monkeypatch):
+    config = str(SHAPES).replace('.py', '_supervised.py')
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', config])
+    with pytest.raises(SystemExit, match='not PSMT'):
+        tool['main']()

@@ -102,8 +102,8 @@ def t_vat(feat: Tensor,
         sample. A sample whose KL is flat keeps its random direction.
 
     Raises:
-        ValueError: If ``xi``, ``eps`` or ``num_iters`` is not positive, or
-            ``norm_eps`` is negative.
+        ValueError: If ``xi``, ``eps``, ``num_iters`` or ``chunk`` is not
+            positive, or ``norm_eps`` is negative.
     """
     _check(xi, eps, num_iters, norm_eps, chunk)
     with torch.autocast(feat.device.type, enabled=False):
