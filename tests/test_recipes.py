@@ -101,6 +101,8 @@ def test_accumulated_gradients_keep_the_recipe(name):
                     / cfg.auto_scale_lr.base_batch_size)
         cfg.step = images * cfg.optim_wrapper.accumulative_counts
     assert parts.step == whole.step and parts.rate == whole.rate
+    with pytest.raises(AssertionError, match='PSMT_ACCUMULATE'):
+        load(name, 2, accumulate=16 if 'city' not in name else 8)
     # passes are rounded up to whole iterations
     assert parts.train_cfg.max_iters == pytest.approx(
         4 * whole.train_cfg.max_iters, rel=0.01)

@@ -194,11 +194,11 @@ class Port(Nets):
     to the host.
     """
 
-    def __init__(self, runner: Runner, speed: SpeedHook, batch: dict):
+    def __init__(self, runner: Runner):
         optim = dict(runner.cfg.optim_wrapper, type='OptimWrapper')
         for key in 'dtype', 'loss_scale':  # of AmpOptimWrapper
             optim.pop(key, None)
-        super().__init__(runner, speed, optim)
+        super().__init__(runner, SpeedHook(), optim)
         self.tap = HeadTap(self.student.decode_head)
         self.consistency = runner.model.consistency
         self.rng = np.random.default_rng(0)
@@ -276,7 +276,7 @@ class BenchmarkLoop(IterBasedTrainLoop):
             self.cases = dict(step=step, floor=Floor(
                 self.runner, self.speed, batch))
             if self.port:
-                self.cases['port'] = Port(self.runner, self.speed, batch)
+                self.cases['port'] = Port(self.runner)
         if number == WARM_UP + self.rounds:
             self.inspect(batch)
             return

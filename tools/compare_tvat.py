@@ -1,5 +1,6 @@
 """Compare cheaper T-VAT directions with the one of the method."""
 import argparse
+from pathlib import Path
 from typing import Callable, Dict, List
 
 import torch
@@ -28,8 +29,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batches', type=int, default=8, help='to average')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={},
-        help="options of the config, as mmseg's tools take them")
-    return parser.parse_args()
+        help='override settings of the config, as in tools/train.py')
+    args = parser.parse_args()
+    for path in args.config, args.checkpoint:
+        if not Path(path).is_file():
+            parser.error(f'{path} does not exist')
+    if args.batches < 1:
+        parser.error(f'--batches must be at least 1, got {args.batches}')
+    return args
 
 
 def features(model: PSMT, images: Tensor) -> Tensor:
@@ -86,6 +93,9 @@ def main() -> None:
     register_all_modules()
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
+    if cfg.model.type != 'PSMT':
+        raise SystemExit(f'{args.config} has a model of type '
+                         f'{cfg.model.type}, not PSMT')
     cfg.model.segmentor.pretrained = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)

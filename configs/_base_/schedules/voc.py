@@ -5,6 +5,7 @@
 # iterations; batches and lengths here count iterations.
 _base_ = './sgd_poly.py'
 accumulate = int('{{$PSMT_ACCUMULATE:1}}')
+assert 8 % accumulate == 0, f'PSMT_ACCUMULATE={accumulate} must divide 8'
 # labelled, and as many unlabelled
 total_batch = 8 // accumulate * int('{{$WORLD_SIZE:1}}')
 optim_wrapper = dict(
