@@ -16,6 +16,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / 'tools'))
 import benchmark_table as bench  # noqa: E402
+import compare  # noqa: E402
 import reproduce  # noqa: E402
 
 TINY = '''
@@ -339,3 +340,98 @@ def test_command_line(root, copy, tmp_path):
         rows = [*csv.DictReader(file)]
     assert [row['mIoU teachers'] == 'no log' for row in rows] == [True, False]
     assert rows[1]['seeds'] == '0'
+
+
+def test_variants_are_validated_not_tested_side_by_side(root):
+    words = ['plain.py', '--seeds', 0, '--jobs', 2]
+    for lr in (0.1, 0.2):
+        words += ['--vary', f'optim_wrapper.optimizer.lr={lr}',
+                  'model.decode_head.dropout_ratio=0.']
+    code, out = call('reproduce', root, *words)
+    assert code == 0 and '0 of 2 done' in out and '2 of 2 done' in out
+    for lr in (0.1, 0.2):
+        name = (f'plain+optim_wrapper.optimizer.lr={lr}+'
+                'model.decode_head.dropout_ratio=0.')
+        folder = root / f'work_dirs/{name}/seed0'
+        cfg = bench.load(only(folder.glob('2*')))
+        assert cfg.optim_wrapper.optimizer.lr == lr
+        assert cfg.model.decode_head.dropout_ratio == 0
+        assert not (folder / 'test').exists()
+        lines = only(folder.glob('2*/vis_data/scalars.json')).read_text()
+        last = json.loads(lines.splitlines()[-1])
+        value = f"{last['mIoU']:.2f}"
+        assert f'| {name} | 1 | 4 | – | {value} | – | – |' in out
+    before = files(root / 'work_dirs')
+    code, out = call('reproduce', root, *words)
+    assert code == 0 and 'training' not in out
+    assert files(root / 'work_dirs') == before
+    other = root / 'work_dirs/plain/seed0'
+    assert 'optim_wrapper changed' in reproduce.state(
+        root / 'plain.py', other, ['optim_wrapper.optimizer.lr=0.3'])
+
+
+def test_a_run_starts_from_another_of_its_seed(root):
+    (root / 'second.py').write_text(
+        "_base_ = 'plain.py'\nload_from = '{{$PSMT_WORK_DIRS:gone}}/plain/"
+        "seed{{$PSMT_SEED:9}}/iter_4.pth'\n"
+        "optim_wrapper = dict(optimizer=dict(lr=0.))\n"
+        "param_scheduler = []\n")
+    code, out = call('reproduce', root, 'second.py', '--logs', 'kept')
+    assert code == 1 and '2 of 3 done' in out  # there is no third plain
+    for seed in (0, 1):
+        kept = root / f'kept/second/seed{seed}'
+        cfg = bench.load(only(kept.glob('2*')))
+        assert cfg.load_from == f'work_dirs/plain/seed{seed}/iter_4.pth'
+        texts = [path.read_text() for path in kept.rglob('*.*')
+                 if path.is_file()]
+        assert len(texts) == 6 and not any(str(root) in x for x in texts)
+        assert reproduce.state(root / 'second.py', kept) == 'done'
+        own = root / f'work_dirs/second/seed{seed}'
+        assert bench.read(kept)['means'] == bench.read(own)['means']
+
+
+def test_what_was_tested_is_done_without_its_weights(root, copy):
+    assert reproduce.state(root / 'psmt.py', copy['psmt0']) == 'done'
+    with open(start(copy['psmt0'])[1]) as file:
+        last = json.loads(file.read().splitlines()[-1])
+    row = compare.validated(copy['psmt0'])
+    assert row['step'] == 4 and row['student/mIoU'] == last['student/mIoU']
+
+
+def test_pseudo_labels_since_the_validation_before(copy):
+    # steps 1 to 4, of which the first is warm-up; validation after 4
+    values = iter((0.1, 0.5, 0.9))
+    change_entries(copy['psmt0'], lambda lines: [
+        {**line, 'unsup.confident': next(values)}
+        if 'unsup.confident' in line else line for line in lines])
+    last = compare.validated(copy['psmt0'])
+    assert np.isclose(last['unsup.confident'], 50)
+    change_entries(copy['psmt0'], lambda lines: [
+        *lines[:2], {**lines[-1], 'step': 2}, *lines[2:]])
+    last = compare.validated(copy['psmt0'])
+    assert np.isclose(last['unsup.confident'], 70)
+    other = {'other': [copy['plain0'], copy['plain1']]}
+    assert '| other | 2 | 4 | – | ' in compare.validations(other)
+
+
+def test_nets_and_classes_of_the_tests(copy):
+    metrics = {'mIoU': 40., 'student/mIoU': 30., 'teacher2/mIoU': 20.}
+    for name in ('psmt0', 'psmt1'):
+        result(copy[name]).write_text(json.dumps(metrics))
+        metrics = {key: value + 2 for key, value in metrics.items()}
+    runs = {'PS-MT': [copy['psmt0'], copy['psmt1']]}
+    rows = compare.table(runs).splitlines()[2:]
+    assert rows == [
+        '| PS-MT | teachers | 2 | 41.00 ± 1.00 | 40.00, 42.00 |',
+        '| PS-MT | student | 2 | 31.00 ± 1.00 | 30.00, 32.00 |',
+        '| PS-MT | teacher 2 | 2 | 21.00 ± 1.00 | 20.00, 22.00 |']
+    for name, iou in ('psmt0', 12.5), ('psmt1', 13.5):
+        log = result(copy[name]).with_suffix('.log')
+        text = log.read_text()
+        assert text.count('per class results') == 2  # teachers, student
+        before, found, after = text.partition('per class results')
+        after = re.sub(r'(\|\s+disc\s+\|)\s+\S+', rf'\1 {iou}', after, 1)
+        log.write_text(before + found + after)
+    rows = compare.classes(runs).splitlines()
+    assert rows[0] == '| class | PS-MT |' and len(rows) == 2 + 6
+    assert '| disc | 13.00 ± 0.50 |' in rows

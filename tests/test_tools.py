@@ -127,10 +127,16 @@ def test_the_commit_is_noted(trained):
 def test_the_test_tool_repeats_the_last_validation(root, trained):
     last = scalars(trained)[1][-1]
     both = evaluate(root, trained)
-    student = evaluate(root, trained, '--cfg-options',
-                   'model.predict_with=student')
     assert both['mIoU'] == last['mIoU']
-    assert both['student/mIoU'] == last['student/mIoU'] == student['mIoU']
+    assert both['student/mIoU'] == last['student/mIoU']
+    option = 'model.predict_with='
+    nets = evaluate(root, trained, '--cfg-options',
+                    f'{option}[teachers,student,teacher1,teacher2]')
+    assert nets['mIoU'] == last['mIoU']
+    for net in 'student', 'teacher2':
+        alone = evaluate(root, trained, '--cfg-options', f'{option}{net}')
+        assert nets[f'{net}/mIoU'] == alone['mIoU']
+    assert 'teacher1/mIoU' in nets
 
 
 def test_predictions_and_pictures_come_out(root, trained):

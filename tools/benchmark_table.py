@@ -37,7 +37,8 @@ def load(start: Path) -> Config:
 def settings(cfg: Config) -> dict:
     """A config without the seed and what else a launch sets."""
     kept = {key: value for key, value in cfg.to_dict().items() if key not in (
-        'work_dir', 'resume', 'launcher', 'model_wrapper_cfg', 'commit')}
+        'work_dir', 'resume', 'launcher', 'model_wrapper_cfg', 'commit',
+        'load_from')}
     return {**kept, 'randomness': {**kept.get('randomness', {}), 'seed': 0}}
 
 

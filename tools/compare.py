@@ -1,11 +1,19 @@
-"""Compare trainings: a table of test mIoU, and curves of loss and mIoU."""
+"""Compare trainings: tables of their mIoU, and curves of loss and mIoU."""
 import argparse
 import json
+import re
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
+# key of each net's mIoU, in the order in which they are measured
+NETS = {
+    'teachers': 'mIoU',
+    'student': 'student/mIoU',
+    'teacher 1': 'teacher1/mIoU',
+    'teacher 2': 'teacher2/mIoU'
+}
 PANELS = (('loss', 'training loss'), ('mIoU', 'validation mIoU'),
           ('unsup.confident', 'confident share'),
           ('unsup.correct', 'correct of these'))
@@ -21,6 +29,11 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME=WORK_DIR[,WORK_DIR...]',
         help='a method and its trainings, one per seed; each was tested with '
         '--work-dir WORK_DIR/test')
+    parser.add_argument('--classes', action='store_true',
+                        help='print the test IoU of each class, too')
+    parser.add_argument('--validation', action='store_true',
+                        help='print the last validation instead of the test, '
+                        'and how good the pseudo labels were')
     parser.add_argument('--plot', type=Path, help='PNG file to draw')
     return parser.parse_args()
 
@@ -46,14 +59,19 @@ def parsed(file: Path, text: str) -> dict:
         raise SystemExit(f'{file} cannot be read: {error}')
 
 
-def tested(work_dir: Path) -> Dict[str, float]:
-    """Metrics of the latest test."""
+def _latest_test(work_dir: Path) -> Path:
     files = sorted(work_dir.glob('test/*/*.json'))
     if not files:
         raise SystemExit(
             f'{work_dir} was not tested: run tools/test.py CONFIG CHECKPOINT '
             f'--work-dir {work_dir}/test')
-    return parsed(files[-1], files[-1].read_text())
+    return files[-1]
+
+
+def tested(work_dir: Path) -> Dict[str, float]:
+    """Metrics of the latest test."""
+    file = _latest_test(work_dir)
+    return parsed(file, file.read_text())
 
 
 def logged(work_dir: Path, key: str) -> List[Tuple[int, float]]:
@@ -67,22 +85,93 @@ def logged(work_dir: Path, key: str) -> List[Tuple[int, float]]:
     return sorted(points.items())
 
 
+def spread(values: Sequence[float]) -> str:
+    """Mean, and deviation if there are several."""
+    return f'{np.mean(values):.2f}' + (
+        f' ± {np.std(values):.2f}' if len(values) > 1 else '')
+
+
+def nets_of(metrics: Dict[str, float]) -> Dict[str, str]:
+    """Keys of the nets that were measured; a plain network is a student."""
+    if 'student/mIoU' not in metrics:
+        return {'student': 'mIoU'}
+    return {net: key for net, key in NETS.items() if key in metrics}
+
+
 def table(runs: Dict[str, List[Path]]) -> str:
-    """Markdown; one row per method and net."""
+    """Markdown of the tests; one row per method and net."""
     rows = [
         '| method | net | runs | mIoU | of each run |',
         '|---|---|--:|--:|--:|'
     ]
     for name, dirs in runs.items():
         metrics = [tested(folder) for folder in dirs]
-        semi = 'student/mIoU' in metrics[0]
-        nets = {'teachers': 'mIoU', 'student': 'student/mIoU'}
-        for net, key in (nets if semi else {'student': 'mIoU'}).items():
+        for net, key in nets_of(metrics[0]).items():
             values = [metric[key] for metric in metrics]
             each = ', '.join(f'{value:.2f}' for value in values)
             rows.append(f'| {name} | {net} | {len(values)} | '
                         f'{np.mean(values):.2f} ± {np.std(values):.2f} | '
                         f'{each} |')
+    return '\n'.join(rows)
+
+
+def validated(work_dir: Path) -> Dict[str, float]:
+    """Step and metrics of the last validation; empty if there was none.
+
+    With what was logged of the pseudo labels since the one before it.
+    """
+    steps = logged(work_dir, 'mIoU')
+    if not steps:
+        return {}
+    step, since = steps[-1][0], steps[-2][0] if len(steps) > 1 else 0
+    last = {'step': step}
+    for key in NETS.values():
+        last.update({key: x for at, x in logged(work_dir, key) if at == step})
+    for key in ('unsup.confident', 'unsup.correct'):
+        values = [x for at, x in logged(work_dir, key) if since < at <= step]
+        if values:
+            last[key] = 100 * np.mean(values)
+    return last
+
+
+def validations(runs: Dict[str, List[Path]]) -> str:
+    """Markdown of the last validations; one row per method."""
+    rows = [
+        '| method | runs | iteration | mIoU teachers | mIoU student | '
+        'confident % | correct % |', '|---|--:|--:|--:|--:|--:|--:|'
+    ]
+    for name, dirs in runs.items():
+        last = [validated(folder) for folder in dirs]
+        if not all(last):
+            raise SystemExit(f'{dirs[last.index({})]} was not validated')
+        keys = [nets_of(last[0]).get(net) for net in ('teachers', 'student')]
+        cells = [spread([metrics[key] for metrics in last])
+                 if key in last[0] else '–'
+                 for key in (*keys, 'unsup.confident', 'unsup.correct')]
+        steps = ', '.join(dict.fromkeys(str(x['step']) for x in last))
+        rows.append(f'| {name} | {len(last)} | {steps} | '
+                    f'{" | ".join(cells)} |')
+    return '\n'.join(rows)
+
+
+def class_ious(work_dir: Path) -> Dict[str, float]:
+    """IoU by class, of the net that is measured first in the latest test."""
+    log, = _latest_test(work_dir).parent.glob('*.log')
+    first = log.read_text().partition('per class results:')[2]
+    first = first.partition('Iter(test)')[0].partition('per class')[0]
+    return {name: float(iou) for name, iou in re.findall(
+        r'^\|\s+(\S.*?)\s+\|\s+(\d+\.\d+|nan)\s+\|', first, re.M)}
+
+
+def classes(runs: Dict[str, List[Path]]) -> str:
+    """Markdown of the tests; one row per class, one column per method."""
+    rows = [f'| class | {" | ".join(runs)} |', '|---|' + '--:|' * len(runs)]
+    ious = {name: [class_ious(folder) for folder in dirs]
+            for name, dirs in runs.items()}
+    for label in [*ious.values()][0][0]:
+        cells = (spread([run[label] for run in each])
+                 for each in ious.values())
+        rows.append(f'| {label} | {" | ".join(cells)} |')
     return '\n'.join(rows)
 
 
@@ -113,7 +202,9 @@ def plot(runs: Dict[str, List[Path]], out: Path) -> None:
 def main() -> None:
     args = parse_args()
     runs = parse_runs(args.runs)
-    print(table(runs))
+    print((validations if args.validation else table)(runs))
+    if args.classes:
+        print(f'\n{classes(runs)}')
     if args.plot:
         plot(runs, args.plot)
         print(f'\ncurves: {args.plot}')

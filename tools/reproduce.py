@@ -3,19 +3,29 @@
 Training k of a config lies in WORK_DIRS/<config>/seed<k>, and what it prints
 in train.log there. What is done is skipped, what was cut off goes on from its
 last checkpoint, also to a larger max_iters. A run that fails stops no other.
+Variants of a config (--vary) lie in WORK_DIRS/<config>,<options>/seed<k>. They
+are validated but not tested, because the test images choose no setting.
+
+A config may start from what another left behind: {{$PSMT_WORK_DIRS:work_dirs}}
+and {{$PSMT_SEED:0}} in it are those of the run.
 """
 import argparse
 import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Sequence
 
 import benchmark_table as bench
-from mmengine import Config
+import compare
+from mmengine import Config, DictAction
 
 TOOLS = Path(__file__).resolve().parent
+LOGS = [f'{start}/{name}' for start in ('[0-9]*', 'test/[0-9]*')
+        for name in ('*.log', '*.json', 'vis_data/config.py',
+                     'vis_data/scalars.json')]
 
 
 def last_checkpoint(work_dir: Path) -> str:
@@ -24,9 +34,18 @@ def last_checkpoint(work_dir: Path) -> str:
     return file.read_text().strip() if file.exists() else ''
 
 
-def state(config: Path, work_dir: Path) -> str:
+def parse_options(words: Sequence[str]) -> dict:
+    """KEY=VALUE words as --cfg-options of the training reads them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args(['--cfg-options', *words]).cfg_options
+
+
+def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
     """'to train', 'to test', 'done', or why the work dir is of no use."""
     cfg = Config.fromfile(config, import_custom_modules=False)
+    if words:
+        cfg.merge_from_dict(parse_options(words))
     starts = sorted(work_dir.glob('[0-9]*/vis_data/config.py'))
     if starts:
         new, old = bench.settings(cfg), bench.settings(
@@ -37,24 +56,45 @@ def state(config: Path, work_dir: Path) -> str:
         if changed:
             return (f'of another config, {", ".join(changed)} changed: move '
                     'it away or choose other --work-dirs')
+    length = cfg.train_cfg.max_iters
+    if words:
+        if compare.validated(work_dir).get('step') == length:
+            return 'done'
+    else:
+        row = bench.read(work_dir)
+        if row.get('iterations') == length and any(
+                'mIoU' in key for key in row['means']):
+            return 'done'
     step = re.search(r'iter_(\d+)\.pth$', last_checkpoint(work_dir))
-    if not step or int(step[1]) < cfg.train_cfg.max_iters:
+    if not step or int(step[1]) < length:
         return f'to train (from {step[1] if step else 0})'
-    tested = any('mIoU' in key for key in bench.read(work_dir)['means'])
-    return 'done' if tested else 'to test'
+    return 'not validated at its end' if words else 'to test'
 
 
 def run(words: Sequence, work_dir: Path) -> None:
-    """Run a tool; print how its log ends if it fails."""
+    """Run a tool for a work dir; print how its log ends if it fails."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    env = {
+        **os.environ,
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        'PSMT_WORK_DIRS': str(work_dir.parents[1]),
+        'PSMT_SEED': work_dir.name[4:]
+    }
     with open(work_dir / 'train.log', 'a') as log:
         code = subprocess.run([*map(str, words)], stdout=log,
-                              stderr=subprocess.STDOUT,
-                              env={**os.environ, 'PATH': path}).returncode
+                              stderr=subprocess.STDOUT, env=env).returncode
     if code:
         tail = (work_dir / 'train.log').read_text().splitlines()[-20:]
         print(f'{work_dir} failed with exit code {code}:', *tail, sep='\n')
+
+
+def keep(work_dir: Path, folder: Path) -> None:
+    """Copy the logs that tables and curves are made of, without weights."""
+    for pattern in LOGS:
+        for file in work_dir.glob(pattern):
+            copy = folder / file.relative_to(work_dir.parents[1])
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(file.read_text().replace(f'{Path.cwd()}/', ''))
 
 
 def main() -> None:
@@ -65,16 +105,32 @@ def main() -> None:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--gpus', type=int, default=1, help='processes of '
                         'one training; the batch of the config is of each')
+    parser.add_argument('--jobs', type=int, default=1, help='trainings that '
+                        'run at the same time, on one device or on CPU cores')
+    parser.add_argument('--vary', nargs='+', action='append', default=[],
+                        metavar='KEY=VALUE', help='a variant of each config, '
+                        'in place of the config itself; give it repeatedly')
     parser.add_argument('--work-dirs', type=Path, default=Path('work_dirs'))
+    parser.add_argument('--logs', type=Path, help='folder that receives a '
+                        'copy of the logs, without the path of this one')
     parser.add_argument('--list', action='store_true',
                         help='only say what is done and what remains')
     args = parser.parse_args()
     if args.gpus < 1 or min(args.seeds) < 0:
         parser.error('--gpus must be at least 1 and --seeds at least 0, got '
                      f'{args.gpus} and {args.seeds}')
-    for path in (args.work_dirs, *args.work_dirs.parents):
-        if path.is_file():
-            parser.error(f'--work-dirs: {path} is no folder')
+    if args.jobs < 1 or args.jobs > 1 < args.gpus:
+        parser.error('--jobs must be at least 1, and is 1 with several '
+                     f'--gpus, got {args.jobs}')
+    for word in sum(args.vary, []):
+        if '=' not in word:
+            parser.error(f'--vary takes KEY=VALUE, got {word!r}')
+    for option in ('work_dirs', 'logs'):
+        place = getattr(args, option) or Path()
+        for path in (place, *place.parents):
+            if path.is_file():
+                parser.error(f'--{option.replace("_", "-")}: {path} is no '
+                             'folder')
     # The lengths in some configs depend on it.
     os.environ['WORLD_SIZE'] = str(args.gpus)
     jobs = {}
@@ -86,39 +142,58 @@ def main() -> None:
                 config, import_custom_modules=False).train_cfg.max_iters
         except Exception as error:
             parser.error(f'{config} is no config of a training: {error!r}')
-        for seed in args.seeds:
-            work_dir = args.work_dirs / config.stem / f'seed{seed}'
-            if jobs.setdefault(work_dir, (config, seed))[0] != config:
-                parser.error(f'{config} and {jobs[work_dir][0]} have the '
-                             f'same work dir {work_dir}: rename one')
+        for words in args.vary or [()]:
+            name = '+'.join([config.stem, *words]).replace('/', '_')
+            for seed in args.seeds:
+                folder = args.work_dirs / name / f'seed{seed}'
+                if jobs.setdefault(folder, (config, words, seed))[0] != config:
+                    parser.error(f'{config} and {jobs[folder][0]} have the '
+                                 f'same work dir {folder}: rename one')
+
+    def state_of(folder: Path) -> str:
+        config, words, _ = jobs[folder]
+        return state(config, folder, words)
 
     def report() -> bool:
-        states = {folder: state(jobs[folder][0], folder) for folder in jobs}
+        states = {folder: state_of(folder) for folder in jobs}
         done = [*states.values()].count('done')
         print(f'{done} of {len(jobs)} done',
               *(f'{folder}: {word}' for folder, word in states.items()),
               sep='\n', flush=True)
         return done == len(jobs)
 
-    report()
-    if args.list:
-        return
-    for folder, (config, seed) in jobs.items():
-        if state(config, folder).startswith('to train'):
+    def advance(folder: Path) -> None:
+        config, words, seed = jobs[folder]
+        if state_of(folder).startswith('to train'):
             print(f'{folder}: training', flush=True)
             run([*([sys.executable, TOOLS / 'train.py', config]
                    if args.gpus == 1 else
                    [TOOLS / 'dist_train.sh', config, args.gpus]),
                  *(['--resume'] if last_checkpoint(folder) else []),
                  '--work-dir', folder, '--cfg-options',
-                 f'randomness.seed={seed}'], folder)
-        if state(config, folder) == 'to test':
+                 f'randomness.seed={seed}', *words], folder)
+        if state_of(folder) == 'to test':
             print(f'{folder}: testing', flush=True)
             run([sys.executable, TOOLS / 'test.py', config,
                  last_checkpoint(folder), '--work-dir', folder / 'test'],
                 folder)
+
+    report()
+    if args.list:
+        return
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(advance, jobs))
     finished = report()
-    print(f'\n{bench.render(bench.table([*jobs]))}')
+    for folder in jobs if args.logs else ():
+        keep(folder, args.logs)
+    if args.vary:
+        variants = {}
+        for folder in jobs:
+            if compare.validated(folder):
+                variants.setdefault(folder.parent.name, []).append(folder)
+        print(f'\n{compare.validations(variants)}')
+    else:
+        print(f'\n{bench.render(bench.table([*jobs]))}')
     sys.exit(not finished)
 
 

@@ -1,4 +1,4 @@
-"""mIoU of the teachers, and of the student beside them."""
+"""mIoU of the teachers, and of each net beside them."""
 from typing import Dict, Sequence
 
 from mmengine.evaluator import BaseMetric
@@ -8,10 +8,10 @@ from mmseg.registry import METRICS
 
 @METRICS.register_module()
 class TeacherStudentIoUMetric(IoUMetric):
-    """:class:`IoUMetric`, and again for the student as ``student/mIoU``.
+    """:class:`IoUMetric`, and again for each net, such as ``student/mIoU``.
 
-    The second appears when the model predicts with the student too:
-    ``model.predict_with=['teachers', 'student']``.
+    'student', 'teacher1' and 'teacher2' are scored where the model predicts
+    with them: ``model.predict_with=['teachers', 'student', 'teacher1']``.
 
     Args:
         **kwargs: Those of :class:`IoUMetric`; ``output_dir`` receives the
@@ -20,23 +20,27 @@ class TeacherStudentIoUMetric(IoUMetric):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        second = {**kwargs, 'output_dir': None, 'prefix': 'student'}
-        self.student = IoUMetric(**second)
+        self.nets = {
+            name: IoUMetric(**{**kwargs, 'output_dir': None, 'prefix': name})
+            for name in ('student', 'teacher1', 'teacher2')
+        }
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         super().process(data_batch, data_samples)
-        self.student.process(data_batch, [{
-            **sample, 'pred_sem_seg': sample['student_sem_seg']
-        } for sample in data_samples if 'student_sem_seg' in sample])
+        for name, metric in self.nets.items():
+            metric.process(data_batch, [{
+                **sample, 'pred_sem_seg': sample[f'{name}_sem_seg']
+            } for sample in data_samples if f'{name}_sem_seg' in sample])
 
     def evaluate(self, size: int) -> Dict[str, float]:
-        both = bool(self.student.results)
+        scored = [net for net in self.nets.values() if net.results]
         metrics = super().evaluate(size)
-        if both:
-            metrics.update(self.student.evaluate(size))
+        for net in scored:
+            metrics.update(net.evaluate(size))
         return metrics
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
         self._dataset_meta = dataset_meta
-        self.student.dataset_meta = dataset_meta
+        for metric in self.nets.values():
+            metric.dataset_meta = dataset_meta

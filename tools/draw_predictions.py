@@ -1,0 +1,107 @@
+"""Draw what several trainings say of the same test images, side by side."""
+import argparse
+from pathlib import Path
+from typing import List
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmseg.apis import init_model
+from mmseg.registry import DATASETS
+from mmseg.utils import register_all_modules
+from PIL import Image
+from torch.utils.data import Dataset
+
+from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Draw the predictions of the last checkpoints on images '
+        'of the test list, one row per image and one column per training.')
+    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
+    parser.add_argument('--out', type=Path, required=True, help='PNG')
+    parser.add_argument('--images', type=int, default=10,
+                        help='evenly from the list')
+    parser.add_argument('--labels-only', action='store_true',
+                        help='without the images and their masks, whose '
+                        'licence may forbid to pass them on')
+    args = parser.parse_args()
+    for word in args.runs:
+        name, found, folder = word.partition('=')
+        if not (found and (Path(folder) / 'last_checkpoint').is_file()):
+            parser.error(f'{word!r} is not NAME=WORK_DIR with a training that '
+                         'saved a checkpoint')
+    if args.images < 1:
+        parser.error(f'--images must be at least 1, got {args.images}')
+    if args.out.suffix != '.png' or args.out.is_dir():
+        parser.error(f'--out must be a file that ends in .png, got {args.out}')
+    return args
+
+
+def load(work_dir: Path) -> Config:
+    """The config of the latest start of a training."""
+    return Config.fromfile(sorted(work_dir.glob('*/vis_data/config.py'))[-1])
+
+
+def predictions(work_dir: Path, images: List[dict]) -> List[np.ndarray]:
+    """Labels (H, W) of each image by the net that predicts first."""
+    model = init_model(
+        load(work_dir), (work_dir / 'last_checkpoint').read_text().strip(),
+        device='cuda' if torch.cuda.is_available() else 'cpu')
+    with torch.no_grad():
+        found = [model.test_step(pseudo_collate([image])) for image in images]
+    return [sample.pred_sem_seg.data[0].cpu().numpy() for sample, in found]
+
+
+def truth_of(dataset: Dataset, index: int) -> List[np.ndarray]:
+    """The image, RGB, and its mask, at the size of the file."""
+    info = dataset.get_data_info(index)
+    image = Image.open(info['img_path']).convert('RGB')
+    return [np.array(image), np.array(Image.open(info['seg_map_path']))]
+
+
+def sheet(columns: dict, palette: np.ndarray) -> np.ndarray:
+    """Columns of images (H, W, 3) or labels (H, W) below their names."""
+    height, width = np.max([cell.shape[:2] for cells in columns.values()
+                            for cell in cells], axis=0)
+    painted = []
+    for name, cells in columns.items():
+        column = np.full((24 + len(cells) * height, width, 3), 255, np.uint8)
+        cv2.putText(column, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+                    (0, 0, 0), 1, cv2.LINE_AA)
+        for i, cell in enumerate(cells):
+            cell = cell if cell.ndim == 3 else palette[cell]
+            top = 24 + i * height
+            column[top:top + cell.shape[0], :cell.shape[1]] = cell
+        painted.append(column)
+    return np.hstack(painted)
+
+
+def main() -> None:
+    args = parse_args()
+    forbid_code_in_checkpoints()
+    register_all_modules()
+    runs = {name: Path(folder) for name, _, folder in (
+        word.partition('=') for word in args.runs)}
+    dataset = DATASETS.build(
+        load([*runs.values()][0]).test_dataloader.dataset)
+    chosen = np.linspace(0, len(dataset) - 1, args.images).astype(int)
+    columns = {}
+    if not args.labels_only:
+        images = [truth_of(dataset, i) for i in chosen]
+        columns = dict(zip(('image', 'truth'), zip(*images)))
+    loaded = [dataset[i] for i in chosen]
+    for name, folder in runs.items():
+        columns[name] = predictions(folder, loaded)
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[:len(dataset.metainfo['palette'])] = dataset.metainfo['palette']
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet(columns, palette)).save(args.out)
+    print(f'{len(chosen)} images: {args.out}')
+
+
+if __name__ == '__main__':
+    main()
