@@ -167,6 +167,9 @@ def test_psmt(option):
         except KeyError as error:  # of the registry
             assert 'type' in str(error) or 'x is not in' in str(error)
             return
+        except TypeError as error:  # of a config without a type
+            assert 'unexpected keyword' in str(error), error
+            return
         except ValueError as error:
             assert option in str(error), error
             return

@@ -47,6 +47,14 @@ def build(**options):
     return model
 
 
+def test_parts_are_those_of_the_paper_if_they_name_no_type():
+    model = build(tvat=dict(eps=0.5), consistency=dict(threshold=0.9))
+    assert (type(model.tvat).__name__, model.tvat.eps) == ('TVAT', 0.5)
+    assert type(model.consistency).__name__ == 'ConfCELoss'
+    assert model.consistency.threshold == 0.9
+    assert build(tvat=None).tvat is None
+
+
 def batch(model, num=2, size=SIZE, masks=True):
     generator = torch.Generator().manual_seed(1)
 

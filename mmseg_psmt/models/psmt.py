@@ -63,7 +63,8 @@ class PSMT(BaseSegmentor):
             those of the 'batch'; neither moves them. Defaults to 'running'.
         assist_topk (int, optional): Classes per pixel for which the inactive
             teacher speaks, see :func:`ensemble`. Defaults to all.
-        tvat (dict, optional): The feature perturbation. None for none.
+        tvat (dict, optional): The feature perturbation, :class:`TVAT` if it
+            names no type. None for none.
         tvat_with (str): Whose prediction it attacks: that of both 'teachers',
             or of the 'active' one alone, for half the arithmetic. Defaults
             to 'teachers'.
@@ -74,7 +75,8 @@ class PSMT(BaseSegmentor):
             student together, see :func:`one_pass`. Defaults to False.
         mix (Sequence[dict]): Transforms that mix strong images and teacher
             logits alike. Defaults to one :class:`TeacherGuidedCutMix`.
-        consistency (dict): The unsupervised loss.
+        consistency (dict): The unsupervised loss, :class:`ConfCELoss` if it
+            names no type.
         unsup_weight (float): Its weight after the ramp. Defaults to 1.
         ramp_iters (int): Iterations of the ramp. Defaults to 0.
         ramp_kind (str): See :func:`ramp`. Defaults to 'cosine'.
@@ -180,11 +182,12 @@ class PSMT(BaseSegmentor):
         self.assist_topk = assist_topk
         self.tvat_with = tvat_with
         self.perturb = perturb
-        self.tvat = MODELS.build(tvat) if tvat else None
+        self.tvat = (None if tvat is None else
+                     MODELS.build({'type': 'TVAT', **tvat}))
         if self.tvat is not None:
             self.tap = HeadTap(tapped_head(self.segmentor), perturb_at)
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
-        self.consistency = MODELS.build(consistency)
+        self.consistency = MODELS.build({'type': 'ConfCELoss', **consistency})
         self.unsup_weight = unsup_weight
         self.ramp_iters = ramp_iters
         self.ramp_kind = ramp_kind
