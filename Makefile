@@ -6,10 +6,13 @@ STUBS := $(CURDIR)/tests/stubs
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test test-stock test-mmpretrain
+.PHONY: demo camvid test test-stock test-mmpretrain
 
 demo: $(VENV)/installed
 	tools/demo.sh
+
+camvid: $(VENV)/installed
+	tools/camvid.sh
 
 test: $(VENV)/installed-test
 	ruff check .

@@ -204,3 +204,16 @@ def test_each_part_works_alone(tmp_path):
     average = runner.model.teacher.decode_head.conv_seg.weight
     torch.testing.assert_close(average, one / 4 + two / 4 + three / 2)
     assert not torch.equal(one, three)
+
+
+def test_tables_of_the_benchmarks_come_from_their_logs():
+    page = (REPO / 'docs/benchmarks.md').read_text().splitlines()
+    found = [block for block in blocks('docs/benchmarks.md', 'bash')
+             if 'compare.py' in block]
+    assert len(found) >= 2
+    for block in found:
+        block = re.sub(r'--plot \S+', '', block)  # leave the picture alone
+        out = subprocess.run(['bash', '-ec', block], cwd=REPO, text=True,
+                             capture_output=True, check=True).stdout
+        rows = [line for line in out.splitlines() if line.startswith('|')]
+        assert len(rows) > 3 and not {*rows} - {*page}
