@@ -432,6 +432,8 @@ def test_nets_and_classes_of_the_tests(copy):
         before, found, after = text.partition('per class results')
         after = re.sub(r'(\|\s+disc\s+\|)\s+\S+', rf'\1 {iou}', after, 1)
         log.write_text(before + found + after)
-    rows = compare.classes(runs).splitlines()
-    assert rows[0] == '| class | PS-MT |' and len(rows) == 2 + 6
+    rows = compare.classes(runs, 'IoU').splitlines()
+    assert rows[0] == '| IoU | PS-MT |' and len(rows) == 2 + 6
     assert '| disc | 13.00 ± 0.50 |' in rows
+    accuracy = re.search(r'disc\s+\|\s+13.5\s+\|\s+(\S+)', log.read_text())[1]
+    assert compare.by_class(copy['psmt1'], 'Acc')['disc'] == float(accuracy)

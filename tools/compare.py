@@ -1,7 +1,6 @@
 """Compare trainings: tables of their mIoU, and curves of loss and mIoU."""
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
@@ -29,8 +28,9 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME=WORK_DIR[,WORK_DIR...]',
         help='a method and its trainings, one per seed; each was tested with '
         '--work-dir WORK_DIR/test')
-    parser.add_argument('--classes', action='store_true',
-                        help='print the test IoU of each class, too')
+    parser.add_argument('--classes', nargs='?', const='IoU',
+                        choices=('IoU', 'Acc'), help='print the test IoU, or '
+                        'accuracy, of each class of the first net, too')
     parser.add_argument('--validation', action='store_true',
                         help='print the last validation instead of the test, '
                         'and how good the pseudo labels were')
@@ -154,23 +154,26 @@ def validations(runs: Dict[str, List[Path]]) -> str:
     return '\n'.join(rows)
 
 
-def class_ious(work_dir: Path) -> Dict[str, float]:
-    """IoU by class, of the net that is measured first in the latest test."""
+def by_class(work_dir: Path, measure: str) -> Dict[str, float]:
+    """Of each class, for the net that is measured first in the latest test."""
     log, = _latest_test(work_dir).parent.glob('*.log')
     first = log.read_text().partition('per class results:')[2]
-    first = first.partition('Iter(test)')[0].partition('per class')[0]
-    return {name: float(iou) for name, iou in re.findall(
-        r'^\|\s+(\S.*?)\s+\|\s+(\d+\.\d+|nan)\s+\|', first, re.M)}
+    first = first.partition('per class results:')[0]
+    rows = [[cell.strip() for cell in line.strip('|').split('|')]
+            for line in first.splitlines() if line.startswith('|')]
+    column = rows[0].index(measure)
+    return {row[0]: float(row[column]) for row in rows[1:]}
 
 
-def classes(runs: Dict[str, List[Path]]) -> str:
+def classes(runs: Dict[str, List[Path]], measure: str) -> str:
     """Markdown of the tests; one row per class, one column per method."""
-    rows = [f'| class | {" | ".join(runs)} |', '|---|' + '--:|' * len(runs)]
-    ious = {name: [class_ious(folder) for folder in dirs]
-            for name, dirs in runs.items()}
-    for label in [*ious.values()][0][0]:
+    rows = [f'| {measure} | {" | ".join(runs)} |',
+            '|---|' + '--:|' * len(runs)]
+    found = {name: [by_class(folder, measure) for folder in dirs]
+             for name, dirs in runs.items()}
+    for label in [*found.values()][0][0]:
         cells = (spread([run[label] for run in each])
-                 for each in ious.values())
+                 for each in found.values())
         rows.append(f'| {label} | {" | ".join(cells)} |')
     return '\n'.join(rows)
 
@@ -204,7 +207,7 @@ def main() -> None:
     runs = parse_runs(args.runs)
     print((validations if args.validation else table)(runs))
     if args.classes:
-        print(f'\n{classes(runs)}')
+        print(f'\n{classes(runs, args.classes)}')
     if args.plot:
         plot(runs, args.plot)
         print(f'\ncurves: {args.plot}')

@@ -3,7 +3,7 @@
 Training k of a config lies in WORK_DIRS/<config>/seed<k>, and what it prints
 in train.log there. What is done is skipped, what was cut off goes on from its
 last checkpoint, also to a larger max_iters. A run that fails stops no other.
-Variants of a config (--vary) lie in WORK_DIRS/<config>,<options>/seed<k>. They
+Variants of a config (--vary) lie in WORK_DIRS/<config>+<options>/seed<k>. They
 are validated but not tested, because the test images choose no setting.
 
 A config may start from what another left behind: {{$PSMT_WORK_DIRS:work_dirs}}
