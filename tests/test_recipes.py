@@ -207,3 +207,46 @@ def test_the_index_names_every_config_of_the_paper():
         published = f'{published:.2f}' if published else '–'
         assert (f'| [{name}]({name}.py) | {about.data} | {about.protocol} | '
                 f'{about.method} | {published} | not run |') in page
+
+
+@pytest.mark.parametrize('split', ['1-16', '1-8', '1-4', '1-1'])
+def test_camvid_differs_in_the_method_alone(split):
+    name = f'deeplabv3plus_mobilenetv2_camvid-240_{split}'
+    cfg = load(name)
+    labeled, unlabeled = (cfg.train_dataloader.dataset[part].ann_file
+                          for part in ('labeled', 'unlabeled'))
+    folder = f'ImageSets/Segmentation/semi/{split.replace("-", "_")}'
+    assert [labeled, unlabeled] == (
+        ['ImageSets/Segmentation/train.txt'] * 2 if split == '1-1' else
+        [f'{folder}/labeled.txt', f'{folder}/unlabeled.txt'])
+    methods = {  # teachers, loss, CutMix, T-VAT
+        'meanteacher': (1, 'SoftmaxMSELoss', False, False),
+        'meanteacher_conf-ce': (1, 'ConfCELoss', False, False),
+        'no-tvat_no-cutmix': (2, 'ConfCELoss', False, False),
+        'no-tvat': (2, 'ConfCELoss', True, False)}
+    for method, (teachers, loss, mix, tvat) in methods.items():
+        other = load(f'{name}_{method}')
+        model = {**other.model}
+        assert model.pop('num_teachers', 2) == teachers
+        assert model.pop('consistency', dict(
+            type='ConfCELoss'))['type'] == loss
+        assert model.pop('mix', None) == (None if mix else [])
+        assert (model.pop('tvat', 'on') == 'on') == tvat
+        assert model == cfg.model
+        assert other.benchmark.method != cfg.benchmark.method
+        for key in {*cfg} - {'model', 'benchmark'}:
+            assert other[key] == cfg[key], key
+    plain = load(f'{name}_supervised')
+    assert plain.model.type == 'EncoderDecoder'
+    assert plain.model.data_preprocessor.size == (129, 129)
+    assert plain.train_dataloader.dataset.ann_file == labeled
+    for key in ('train_cfg', 'optim_wrapper', 'param_scheduler', 'load_from',
+                'test_dataloader', 'val_dataloader'):
+        assert plain[key] == cfg[key], key
+    warmup = load(f'{name}_warmup')
+    assert warmup.load_from is None
+    assert f'{name}_warmup/seed0/iter_{warmup.train_cfg.max_iters}.pth' \
+        in cfg.load_from
+    assert warmup.train_dataloader == plain.train_dataloader
+    assert cfg.test_dataloader.dataset.ann_file.endswith('/test.txt')
+    assert cfg.val_dataloader.dataset.ann_file.endswith('/val.txt')

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Usage: [SPLITS="1-16 1-8 1-4 1-1"] [SEEDS="0 1 2"] [JOBS=2] tools/camvid.sh
-# Trains and tests the methods of docs/benchmarks.md on CamVid, JOBS at a time,
-# goes on where it was stopped, and prints the table.
+# Usage: tools/camvid.sh, with the environment variables
+#   SPLITS="1-16 1-8 1-4 1-1"  SEEDS="0 1 2"  JOBS=2 (trainings at a time)
+#   LOGS=FOLDER (receives a copy of all logs)
+# Trains and tests the methods of docs/benchmarks.md on CamVid, goes on where
+# it was stopped, and prints the table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,8 +19,8 @@ for split in ${SPLITS:-1-16 1-8 1-4 1-1}; do
     done
 done
 run() {
-    python tools/reproduce.py "$@" --seeds ${SEEDS:-0 1 2} --jobs "${JOBS:-2}" \
-        --logs docs/benchmarks
+    python tools/reproduce.py "$@" --seeds ${SEEDS:-0 1 2} \
+        --jobs "${JOBS:-2}" ${LOGS:+--logs "$LOGS"}
 }
 run "${WARMUPS[@]}"
 run "${CONFIGS[@]}"
