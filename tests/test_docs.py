@@ -213,7 +213,9 @@ def test_tables_of_the_benchmarks_come_from_their_logs():
     assert len(found) >= 2
     for block in found:
         block = re.sub(r'--plot \S+', '', block)  # leave the picture alone
+        path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
         out = subprocess.run(['bash', '-ec', block], cwd=REPO, text=True,
+                             env={**os.environ, 'PATH': path},
                              capture_output=True, check=True).stdout
         rows = [line for line in out.splitlines() if line.startswith('|')]
         assert len(rows) > 3 and not {*rows} - {*page}
