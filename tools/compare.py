@@ -110,8 +110,7 @@ def table(runs: Dict[str, List[Path]]) -> str:
             values = [metric[key] for metric in metrics]
             each = ', '.join(f'{value:.2f}' for value in values)
             rows.append(f'| {name} | {net} | {len(values)} | '
-                        f'{np.mean(values):.2f} ± {np.std(values):.2f} | '
-                        f'{each} |')
+                        f'{spread(values)} | {each} |')
     return '\n'.join(rows)
 
 
