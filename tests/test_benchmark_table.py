@@ -370,7 +370,8 @@ def test_variants_are_validated_not_tested_side_by_side(root):
         root / 'plain.py', other, ['optim_wrapper.optimizer.lr=0.3'])
 
 
-def test_a_run_starts_from_another_of_its_seed(root):
+def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
+    monkeypatch.setenv('PSMT_DATA', str(root))
     (root / 'second.py').write_text(
         "_base_ = 'plain.py'\nload_from = '{{$PSMT_WORK_DIRS:gone}}/plain/"
         "seed{{$PSMT_SEED:9}}/iter_4.pth'\n"
@@ -385,8 +386,8 @@ def test_a_run_starts_from_another_of_its_seed(root):
         texts = [path.read_text() for path in kept.rglob('*.*')
                  if path.is_file()]
         assert len(texts) == 6 and not any(str(root) in x for x in texts)
-        assert reproduce.state(root / 'second.py', kept) == 'done'
         own = root / f'work_dirs/second/seed{seed}'
+        assert reproduce.state(root / 'second.py', own) == 'done'
         assert bench.read(kept)['means'] == bench.read(own)['means']
 
 
