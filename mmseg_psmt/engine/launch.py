@@ -67,6 +67,8 @@ def run_mmseg_tool(name: str) -> None:
             f'more than data ({why.partition(". ")[0]}): to load it could run '
             'whatever its author put in. If you trust the author, set the '
             f'environment variable {ALLOW_CODE}=1') from error
+    if ranks and dist.is_initialized():  # its threads can abort the exit
+        dist.destroy_process_group()
 
 
 def commit() -> str:
