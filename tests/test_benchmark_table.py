@@ -389,6 +389,13 @@ def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
         own = root / f'work_dirs/second/seed{seed}'
         assert reproduce.state(root / 'second.py', own) == 'done'
         assert bench.read(kept)['means'] == bench.read(own)['means']
+    row, = bench.table([root / f'work_dirs/second/seed{i}' for i in (0, 1)])
+    assert row['seeds'] == '0, 1'
+    for other in 'plain/seed0/iter_2.pth', 'net.pth':
+        config = root / 'other_start.py'
+        config.write_text(
+            f"_base_ = 'second.py'\nload_from = 'work_dirs/{other}'\n")
+        assert 'load_from changed' in reproduce.state(config, own)
 
 
 def test_what_was_tested_is_done_without_its_weights(root, copy):

@@ -37,9 +37,13 @@ def load(start: Path) -> Config:
 def settings(cfg: Config) -> dict:
     """A config without the seed and what else a launch sets."""
     kept = {key: value for key, value in cfg.to_dict().items() if key not in (
-        'work_dir', 'resume', 'launcher', 'model_wrapper_cfg', 'commit',
-        'load_from')}
-    return {**kept, 'randomness': {**kept.get('randomness', {}), 'seed': 0}}
+        'work_dir', 'resume', 'launcher', 'model_wrapper_cfg', 'commit')}
+    kept['randomness'] = {**kept.get('randomness', {}), 'seed': 0}
+    # WORK_DIRS/<config>/seed<k>/<file>: of each seed its own
+    own = re.search(r'([^/]+)/seed\d+/([^/]+)$', kept.get('load_from') or '')
+    if own:
+        kept['load_from'] = own.groups()
+    return kept
 
 
 def history(starts: Sequence[Path]) -> Tuple[Dict[int, dict], int]:

@@ -12,7 +12,6 @@ from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
 from PIL import Image
-from torch.utils.data import Dataset
 
 from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
 
@@ -56,13 +55,6 @@ def predictions(work_dir: Path, images: List[dict]) -> List[np.ndarray]:
     return [sample.pred_sem_seg.data[0].cpu().numpy() for sample, in found]
 
 
-def truth_of(dataset: Dataset, index: int) -> List[np.ndarray]:
-    """The image, RGB, and its mask, at the size of the file."""
-    info = dataset.get_data_info(index)
-    image = Image.open(info['img_path']).convert('RGB')
-    return [np.array(image), np.array(Image.open(info['seg_map_path']))]
-
-
 def sheet(columns: dict, palette: np.ndarray) -> np.ndarray:
     """Columns of images (H, W, 3) or labels (H, W) below their names."""
     height, width = np.max([cell.shape[:2] for cells in columns.values()
@@ -89,11 +81,13 @@ def main() -> None:
     dataset = DATASETS.build(
         load([*runs.values()][0]).test_dataloader.dataset)
     chosen = np.linspace(0, len(dataset) - 1, args.images).astype(int)
-    columns = {}
+    columns, loaded = {}, [dataset[i] for i in chosen]
     if not args.labels_only:
-        images = [truth_of(dataset, i) for i in chosen]
-        columns = dict(zip(('image', 'truth'), zip(*images)))
-    loaded = [dataset[i] for i in chosen]
+        samples = [image['data_samples'] for image in loaded]
+        columns['image'] = [np.array(Image.open(sample.img_path).convert(
+            'RGB')) for sample in samples]
+        columns['truth'] = [sample.gt_sem_seg.data[0].numpy()
+                            for sample in samples]
     for name, folder in runs.items():
         columns[name] = predictions(folder, loaded)
     palette = np.full((256, 3), 255, np.uint8)

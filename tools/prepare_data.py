@@ -149,14 +149,14 @@ def prepare_camvid(root: Path) -> None:
             mask.save(root / MASKS / f'{name}.png')
         write_list(root / LISTS / f'{part}.txt', names)
     rng = random.Random(0)
-    order, shares = sorted(names), (16, 8, 4, 2)
-    sizes = [round(len(order) / share) for share in shares]
+    shares = 16, 8, 4, 2
+    sizes = [round(len(names) / share) for share in shares]
     for _ in range(99):  # until the shortest list has each class twice
+        order = [*names]
         rng.shuffle(order)
         first = [present[name] for name in order[:sizes[0]]]
         if np.sum(first, axis=0).min() > 1:
             break
-        order.sort()
     else:
         raise ValueError(f'the masks in {source} lack classes')
     for share, num in zip(shares, sizes):
