@@ -1,10 +1,10 @@
 _base_ = './deeplabv3plus_mobilenetv2_camvid-240_1-4_supervised.py'
 load_from = None
-max_iters = 4000
+max_iters = 20000
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0., end=max_iters, by_epoch=False)
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=1000)
-default_hooks = dict(checkpoint=dict(interval=1000))
+train_cfg = dict(max_iters=max_iters, val_interval=2000)
+default_hooks = dict(checkpoint=dict(interval=2000))
 benchmark = dict(method='supervised warm-up')

@@ -13,6 +13,14 @@ geometry = [
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
 ]
+strong = [
+    dict(type='ColorJitter'),
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
+    dict(type='RandomGaussianBlur', sigma=(0.1, 1.0)),  # half, as the images
+    dict(type='PackSegInputs'),
+]
+psmt = dict(
+    labeled_views=dict(labeled=strong), unlabeled_views=dict(strong=strong))
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(240, 180), keep_ratio=True),
@@ -21,8 +29,16 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     dataset=dict(
-        labeled=dict(pipeline=[*geometry, _base_.psmt.labeled_views]),
-        unlabeled=dict(pipeline=[*geometry, _base_.psmt.unlabeled_views])))
+        labeled=dict(pipeline=[
+            *geometry, {
+                **_base_.psmt.labeled_views, 'labeled': strong
+            }
+        ]),
+        unlabeled=dict(pipeline=[
+            *geometry, {
+                **_base_.psmt.unlabeled_views, 'strong': strong
+            }
+        ])))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(
     dataset=dict(

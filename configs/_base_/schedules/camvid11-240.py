@@ -2,7 +2,8 @@
 _base_ = './sgd_poly.py'
 max_iters = 800  # 10 passes over 321 unlabelled images at 4
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=3e-4, weight_decay=0.01))
+    optimizer=dict(
+        _delete_=True, type='AdamW', lr=3e-4, weight_decay=0.01, fused=True))
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0., end=max_iters, by_epoch=False)
 ]
