@@ -433,6 +433,16 @@ def test_nets_and_classes_of_the_tests(copy):
         '| PS-MT | teachers | 2 | 41.00 ± 1.00 | 40.00, 42.00 |',
         '| PS-MT | student | 2 | 31.00 ± 1.00 | 30.00, 32.00 |',
         '| PS-MT | teacher 2 | 2 | 21.00 ± 1.00 | 20.00, 22.00 |']
+    config = result(copy['psmt0']).parent / 'vis_data/config.py'
+    config.write_text(config.read_text() + "model['predict_with'] = ["
+                      "'teacher1', 'student', 'teachers']\n")
+    metrics = {'mIoU': 40., 'student/mIoU': 30., 'teachers/mIoU': 20.}
+    result(copy['psmt0']).write_text(json.dumps(metrics))
+    rows = compare.table({'PS-MT': [copy['psmt0']]}).splitlines()[2:]
+    assert rows == [
+        '| PS-MT | teachers | 1 | 20.00 | 20.00 |',
+        '| PS-MT | student | 1 | 30.00 | 30.00 |',
+        '| PS-MT | teacher 1 | 1 | 40.00 | 40.00 |']
     for name, iou in ('psmt0', 12.5), ('psmt1', 13.5):
         log = result(copy[name]).with_suffix('.log')
         text = log.read_text()

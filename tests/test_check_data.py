@@ -155,6 +155,15 @@ def test_the_schedule_is_counted_in_passes(shapes):
             rf'{unlabeled:.1f} over', words)
 
 
+def test_lengths_and_learning_rate_follow_the_processes(shapes):
+    config = child_of_the_config('''
+train_cfg = dict(max_iters=400 // int('{{$WORLD_SIZE:1}}'))
+auto_scale_lr = dict(enable=True, base_batch_size=4)''')
+    words = run(config=config, more=['--gpus', '2'])[1]
+    assert '4 pairs x 2 = 8, learning rate 0.2' in words
+    assert re.search(r'max_iters +200 = ', words)
+
+
 def test_a_batch_larger_than_the_labelled_list_is_a_warning(shapes):
     path, names = listed(shapes, 'labelled')
     path.write_text('\n'.join(names[:3]))

@@ -326,10 +326,13 @@ def test_a_scaler_does_not_hide_a_loss(action, scaled):
     assert_finite(now(runner))
 
 
-def test_a_scaler_that_never_steps(scaled, monkeypatch):
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_scaler_that_never_steps(fused, scaled, monkeypatch):
     monkeypatch.setattr('mmseg_psmt.engine.finite_hook.MAX_IDLE', 4)
-    runner = scaled(1., iters=9, hooks=[
-        dict(type='NaNGradientHook', at=range(2, 9))])
+    runner = scaled(
+        1., iters=9,
+        optimizer=dict(type='SGD', lr=0.1, momentum=0., fused=fused),
+        hooks=[dict(type='NaNGradientHook', at=range(2, 9))])
     with pytest.raises(FloatingPointError, match='lr, or without --amp'):
         runner.train()
     assert runner.iter + 1 == 5

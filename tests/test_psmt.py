@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine import Config
 from mmengine.optim import OptimWrapper
-from mmengine.runner import load_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, load_checkpoint
 from mmengine.structures import PixelData
 from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
@@ -323,6 +323,14 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
     assert '4 iterations' in messages[0]
     assert 'lengths of the config are for 8' in messages[1]
     assert 'batch is 2, that of the recipe 16' in messages[2]
+
+
+def test_epochs_are_refused():
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    hook = HOOKS.build(dict(type='TeacherEMAHook'))
+    hook.before_run(SimpleNamespace(_train_loop=None))  # a test
+    with pytest.raises(ValueError, match='IterBasedTrainLoop'):
+        hook.before_run(SimpleNamespace(_train_loop=loop))
 
 
 def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):

@@ -239,6 +239,9 @@ def test_camvid_differs_in_the_method_alone(split):
     plain = load(f'{name}_supervised')
     assert plain.model.type == 'EncoderDecoder'
     assert plain.model.data_preprocessor.size == (129, 129)
+    size, = (step for step in cfg.test_dataloader.dataset.pipeline
+             if step.type == 'Resize')
+    assert cfg.tta_pipeline[1].transforms[0][1] == size
     assert plain.train_dataloader.dataset.ann_file == labeled
     for key in ('train_cfg', 'optim_wrapper', 'param_scheduler', 'load_from',
                 'test_dataloader', 'val_dataloader'):

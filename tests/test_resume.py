@@ -15,7 +15,7 @@ from mmengine.runner.loops import IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from mmseg_psmt.datasets import PairSampler, SemiSegDataset
-from mmseg_psmt.engine.checkpoint_hook import last_whole_checkpoint
+from mmseg_psmt.engine import ReliableCheckpointHook
 from mmseg_psmt.stack import allow_checkpoint_globals, skip_trained_data
 
 REPO = Path(__file__).resolve().parents[1]
@@ -197,6 +197,14 @@ def test_terminated_in_an_iteration_and_in_a_validation(root):
     assert_same_end(root, 'told', but=['message_hub'], lost=('mIoU', 4))
 
 
+def test_terminated_between_two_steps_of_the_optimizer(root):
+    out = train(root, 'halves', {3: 'terminate'},
+                'optim_wrapper.accumulative_counts=2',
+                'default_hooks.checkpoint.interval=5', code=143)
+    assert 'each 5 iterations loses gradients' in out
+    assert 'SIGTERM: ended after iteration 4' in out
+
+
 def test_terminated_on_two_ranks(root):
     """One of them gets the signal; both end after the same iteration."""
     out = train(root, 'ranks', {5: 'terminate'}, ranks=2, code=1)
@@ -217,11 +225,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def choice(folder, caplog):
-    log = logging.getLogger('choice')
+def choice(folder, caplog, start=None, **options):
     caplog.clear()
-    path = last_whole_checkpoint(folder, 'iter_{}.pth', log)
-    return path and Path(path).name
+    runner = SimpleNamespace(
+        _resume=True, _load_from=start and str(start), work_dir=str(folder),
+        logger=logging.getLogger('choice'))
+    ReliableCheckpointHook(by_epoch=False, **options).before_run(runner)
+    return runner._load_from and Path(runner._load_from).name
 
 
 def test_the_noted_checkpoint_is_taken(folder, caplog):
@@ -257,6 +267,29 @@ def test_nothing_to_resume_from(folder, caplog):
         path.unlink()
     assert choice(folder, caplog) is None
     assert 'from the beginning' in caplog.text
+
+
+def test_what_a_training_began_with_is_not_what_it_goes_on_from(
+        folder, caplog):
+    for start in folder / 'warmup/iter_9.pth', 'https://host/iter_9.pth':
+        assert choice(folder, caplog, start) == 'iter_6.pth'
+    assert choice(folder, caplog, folder / 'iter_2.pth') == 'iter_2.pth'
+    (folder / 'new').mkdir()
+    start = folder / 'iter_4.pth'
+    assert choice(folder / 'new', caplog, start) == 'iter_4.pth'
+    assert caplog.text == ''
+
+
+def test_checkpoints_in_another_folder(folder, caplog, tmp_path):
+    work_dir = tmp_path / f'logs/{folder.name}'
+    work_dir.mkdir(parents=True)
+    (work_dir / 'last_checkpoint').write_text(str(folder / 'iter_6.pth'))
+    (folder / 'iter_6.pth').write_bytes(b'no')
+    assert choice(
+        work_dir, caplog, out_dir=str(folder.parent)) == 'iter_4.pth'
+    hook = ReliableCheckpointHook(by_epoch=False, out_dir='s3://bucket/runs')
+    with pytest.raises(ValueError, match="bucket.*type='CheckpointHook'"):
+        hook.before_train(None)
 
 
 class Counted(SemiSegDataset):

@@ -136,7 +136,12 @@ def test_the_test_tool_repeats_the_last_validation(root, trained):
     for net in 'student', 'teacher2':
         alone = evaluate(root, trained, '--cfg-options', f'{option}{net}')
         assert nets[f'{net}/mIoU'] == alone['mIoU']
-    assert 'teacher1/mIoU' in nets
+    assert 'teacher1/mIoU' in nets and 'teachers/mIoU' not in nets
+    turned = evaluate(root, trained, '--cfg-options',
+                      f'{option}[student,teachers]')
+    assert turned['mIoU'] == nets['student/mIoU']
+    assert turned['teachers/mIoU'] == nets['mIoU']
+    assert 'student/mIoU' not in turned
 
 
 def test_predictions_and_pictures_come_out(root, trained):

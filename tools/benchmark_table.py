@@ -94,6 +94,13 @@ def labelled(images: dict) -> Dict[str, str]:
         sha256(''.join(f'{n}\n' for n in names).encode()).hexdigest()[:8]}
 
 
+def first_net(model: dict) -> str:
+    """Whose prediction ``mIoU`` is of; a plain network is a student."""
+    if 'segmentor' not in model:
+        return 'student'
+    return str(np.ravel(model.get('predict_with', 'teachers'))[0])
+
+
 def read(work_dir: Path) -> dict:
     """Cells of one training, and under other keys what is averaged."""
     starts = [log.parent for log in sorted(work_dir.glob('[0-9]*/*.log'))
@@ -133,9 +140,8 @@ def read(work_dir: Path) -> dict:
                 network(test.model) == network(model) and
                 test.test_dataloader.dataset == cfg.test_dataloader.dataset):
             metrics = json.loads(file.read_text())
-    first = 'student' if net is model else np.ravel(
-        model.get('predict_with', 'teachers'))[0]
-    first = f'mIoU {"student" if first == "student" else "teachers"}'
+    first = ('mIoU student'
+             if first_net(model) == 'student' else 'mIoU teachers')
     if reached < row['iterations']:
         row[first] = f'not finished ({reached} of {row["iterations"]})'
         metrics = {}

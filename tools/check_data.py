@@ -1,5 +1,6 @@
 """Say what a PS-MT config trains on, before it costs a night."""
 import argparse
+import os
 import sys
 from collections import Counter
 from itertools import islice
@@ -56,9 +57,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def load(path: str, options: dict) -> Config:
+def load(path: str, options: dict, gpus: int) -> Config:
     """The config, if it is one of PS-MT; SystemExit if not."""
     try:
+        # The lengths in some configs depend on it.
+        os.environ['WORLD_SIZE'] = str(gpus)
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(options or {})
         loader = cfg.train_dataloader
@@ -130,7 +133,11 @@ def show_schedule(cfg: Config, gpus: int, labeled: int,
     """Print the schedule in passes over both lists."""
     pairs = cfg.train_dataloader.batch_size
     lr, batch = cfg.optim_wrapper.optimizer.get('lr', nan), pairs * gpus
-    print(f'schedule: {pairs} pairs x {gpus} = {batch}, learning rate {lr}')
+    scale = cfg.get('auto_scale_lr') or {}
+    base = scale.get('base_batch_size') or batch
+    if scale.get('enable'):
+        lr *= batch / base
+    print(f'schedule: {pairs} pairs x {gpus} = {batch}, learning rate {lr:g}')
     lengths = dict(
         max_iters=cfg.train_cfg.max_iters,
         warmup_iters=cfg.model.get('warmup_iters', 0),
@@ -144,8 +151,6 @@ def show_schedule(cfg: Config, gpus: int, labeled: int,
     if labeled < batch:
         print(f'  WARNING: {labeled} labelled images are fewer than a batch '
               f'of {batch}: some repeat within it')
-    scale = cfg.get('auto_scale_lr') or {}
-    base = scale.get('base_batch_size') or batch
     if base != batch and not scale.get('enable'):
         print(f'  WARNING: the learning rate {lr} is meant for a batch of '
               f'{base}, not {batch}: set optim_wrapper.optimizer.lr='
@@ -259,7 +264,7 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
 
 def main() -> None:
     args = parse_args()
-    cfg = load(args.config, args.cfg_options)
+    cfg = load(args.config, args.cfg_options, args.gpus)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     folder = Path(cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
     problems = check(cfg, args.gpus, args.out or folder / 'check_data.png')

@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
+import benchmark_table as bench
 import numpy as np
 
-# key of each net's mIoU, in the order in which they are measured
+# of model.predict_with, in the order of the tables
 NETS = {
-    'teachers': 'mIoU',
-    'student': 'student/mIoU',
-    'teacher 1': 'teacher1/mIoU',
-    'teacher 2': 'teacher2/mIoU'
+    'teachers': 'teachers',
+    'student': 'student',
+    'teacher1': 'teacher 1',
+    'teacher2': 'teacher 2'
 }
 PANELS = (('loss', 'training loss'), ('mIoU', 'validation mIoU'),
           ('unsup.confident', 'confident share'),
@@ -91,11 +92,15 @@ def spread(values: Sequence[float]) -> str:
         f' ± {np.std(values):.2f}' if len(values) > 1 else '')
 
 
-def nets_of(metrics: Dict[str, float]) -> Dict[str, str]:
-    """Keys of the nets that were measured; a plain network is a student."""
-    if 'student/mIoU' not in metrics:
-        return {'student': 'mIoU'}
-    return {net: key for net, key in NETS.items() if key in metrics}
+def nets_of(metrics: Dict[str, float], start: Path) -> Dict[str, str]:
+    """Keys of the nets that were measured, by their name.
+
+    The config that ``start`` dumped says which of them has no prefix.
+    """
+    first = bench.first_net(bench.load(start).model)
+    keys = {name: 'mIoU' if net == first else f'{net}/mIoU'
+            for net, name in NETS.items()}
+    return {name: key for name, key in keys.items() if key in metrics}
 
 
 def table(runs: Dict[str, List[Path]]) -> str:
@@ -106,7 +111,8 @@ def table(runs: Dict[str, List[Path]]) -> str:
     ]
     for name, dirs in runs.items():
         metrics = [tested(folder) for folder in dirs]
-        for net, key in nets_of(metrics[0]).items():
+        start = _latest_test(dirs[0]).parent
+        for net, key in nets_of(metrics[0], start).items():
             values = [metric[key] for metric in metrics]
             each = ', '.join(f'{value:.2f}' for value in values)
             rows.append(f'| {name} | {net} | {len(values)} | '
@@ -124,7 +130,7 @@ def validated(work_dir: Path) -> Dict[str, float]:
         return {}
     step, since = steps[-1][0], steps[-2][0] if len(steps) > 1 else 0
     last = {'step': step}
-    for key in NETS.values():
+    for key in ('mIoU', *(f'{net}/mIoU' for net in NETS)):
         last.update({key: x for at, x in logged(work_dir, key) if at == step})
     for key in ('unsup.confident', 'unsup.correct'):
         values = [x for at, x in logged(work_dir, key) if since < at <= step]
@@ -143,7 +149,9 @@ def validations(runs: Dict[str, List[Path]]) -> str:
         last = [validated(folder) for folder in dirs]
         if not all(last):
             raise SystemExit(f'{dirs[last.index({})]} was not validated')
-        keys = [nets_of(last[0]).get(net) for net in ('teachers', 'student')]
+        *_, config = sorted(dirs[0].glob('[0-9]*/vis_data/config.py'))
+        nets = nets_of(last[0], config.parents[1])
+        keys = [nets.get(net) for net in ('teachers', 'student')]
         cells = [spread([metrics[key] for metrics in last])
                  if key in last[0] else '–'
                  for key in (*keys, 'unsup.confident', 'unsup.correct')]

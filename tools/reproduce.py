@@ -68,7 +68,8 @@ def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
     step = re.search(r'iter_(\d+)\.pth$', last_checkpoint(work_dir))
     if not step or int(step[1]) < length:
         return f'to train (from {step[1] if step else 0})'
-    return 'not validated at its end' if words else 'to test'
+    return ('not validated at its end: move it away to train it again'
+            if words else 'to test')
 
 
 def run(words: Sequence, work_dir: Path) -> None:

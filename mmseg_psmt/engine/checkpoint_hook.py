@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from types import FrameType
-from typing import Iterator, Optional, Union
+from typing import Iterator, List, Optional, Sequence, Union
 
 import torch
 import torch.distributed as dist
@@ -56,23 +56,46 @@ class ReliableCheckpointHook(CheckpointHook):
       after that, so that one more fits on the disk than are kept.
     - One that cannot be written is an error in the log, and the training goes
       on; the last one stops it.
-    - ``--resume`` takes the last one that is whole and says which.
-    - After SIGTERM the iteration is finished and saved, and the process ends
-      with exit code 143. Workers that load data let the signal pass. The
-      ranks agree in each iteration; it is enough that one gets the signal.
+    - ``--resume`` takes the last one that is whole and says which. A
+      ``load_from`` that the training began with, outside its folders, does
+      not matter any more then.
+    - After SIGTERM the iteration is finished and saved, with accumulated
+      gradients the step of the optimizer, and the process ends with exit code
+      143. Workers that load data let the signal pass. The ranks agree in each
+      iteration; it is enough that one gets the signal.
+
+    ``out_dir`` must be local.
     """
 
     told: Optional[bool] = None  # None outside a training
 
     def before_run(self, runner: Runner) -> None:
-        if runner._resume and runner._load_from is None:
-            runner._load_from = last_whole_checkpoint(
-                Path(runner.work_dir), self.filename_tmpl, runner.logger)
+        if not runner._resume:
+            return
+        folders = [Path(runner.work_dir)]
+        if self.out_dir is not None:
+            folders.append(Path(self.out_dir) / folders[0].name)
+        start = runner._load_from and Path(runner._load_from).resolve().parent
+        paths = checkpoints(folders, self.filename_tmpl)
+        if start is None or (
+                paths and start not in [p.resolve() for p in folders]):
+            runner._load_from = last_whole(paths, folders, runner.logger)
 
     def before_train(self, runner: Runner) -> None:
         if self.backend_args is None and self.file_client_args is None:
+            if '://' in str(self.out_dir):
+                raise ValueError(
+                    'ReliableCheckpointHook writes to local folders, not to '
+                    f'default_hooks.checkpoint.out_dir={self.out_dir!r}: use '
+                    "type='CheckpointHook' for that")
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
+        steps = runner.optim_wrapper._accumulative_counts
+        if self.interval % steps:
+            runner.logger.warning(
+                f'A checkpoint after each {self.interval} iterations loses '
+                f'gradients, for {steps} of them make a step: let '
+                'default_hooks.checkpoint.interval be a multiple of that')
         if is_main_process():
             for part in Path(self.out_dir).glob('*.pth.part'):
                 part.unlink()
@@ -118,6 +141,8 @@ class ReliableCheckpointHook(CheckpointHook):
         self.told = True
 
     def _end_if_told(self, runner: Runner, step: int) -> None:
+        if not runner.optim_wrapper.should_update():
+            return  # gradients of half a step are not in a checkpoint
         told = torch.tensor(self.told).int()
         all_reduce(told, 'max', self.group)
         if told:
@@ -183,40 +208,55 @@ def _kill_workers() -> None:
             process.kill()
 
 
-def last_whole_checkpoint(work_dir: Path, template: str,
-                          logger: logging.Logger) -> Optional[str]:
-    """What a training in this folder goes on from.
+def checkpoints(folders: Sequence[Path], template: str) -> List[Path]:
+    """Those of a training, the best to go on from first.
 
     Args:
-        work_dir (Path): It may have been moved.
+        folders (Sequence[Path]): The work dir, which may have been moved, and
+            others.
         template (str): Of the names of checkpoints, with ``{}``.
+
+    Returns:
+        list[Path]: What mmengine noted, then all by their age.
+    """
+    noted = find_latest_checkpoint(str(folders[0]))
+    paths = sorted(
+        (path for folder in folders
+         for path in folder.glob(template.format('*'))),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True)
+    if noted:
+        paths = [folders[0] / Path(noted).name, Path(noted), *paths]
+    return [*dict.fromkeys(paths)]
+
+
+def last_whole(paths: Sequence[Path], folders: Sequence[Path],
+               logger: logging.Logger) -> Optional[str]:
+    """What a training goes on from.
+
+    Args:
+        paths (Sequence[Path]): See :func:`checkpoints`.
+        folders (Sequence[Path]): Where they were looked for.
         logger (logging.Logger): Is told which and why.
 
     Returns:
-        str | None: The checkpoint that mmengine noted, else the newest one
-        that is whole; None if there is none at all.
+        str | None: The first checkpoint that is whole; None if there is none
+        at all.
 
     Raises:
         ValueError: If all are broken.
     """
-    noted = find_latest_checkpoint(str(work_dir))
-    paths = sorted(
-        work_dir.glob(template.format('*')),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True)
-    if noted:
-        paths = [work_dir / Path(noted).name, Path(noted), *paths]
-    faults = {}
-    for path in dict.fromkeys(paths):
-        faults[path] = _fault(path)
-        if not faults[path]:
+    places = ', '.join(map(str, folders))
+    for path in paths:
+        fault = _fault(path)
+        if not fault:
             logger.info(f'Resuming from {path}')
             return str(path)
-        logger.warning(f'Not resuming from {path}: {faults[path]}')
-    if faults:
-        raise ValueError(f'No checkpoint in {work_dir} is whole: '
-                         f'{[*map(str, faults)]}. Start without --resume')
-    logger.warning(f'No checkpoint in {work_dir}: starting from the beginning')
+        logger.warning(f'Not resuming from {path}: {fault}')
+    if paths:
+        raise ValueError(f'No checkpoint in {places} is whole: '
+                         f'{[*map(str, paths)]}. Start without --resume')
+    logger.warning(f'No checkpoint in {places}: starting from the beginning')
     return None
 
 

@@ -65,9 +65,10 @@ class CheckFiniteHook(Hook):
             param.grad for group in optimizer.param_groups
             for param in group['params'] if param.grad is not None
         ]
-        if hasattr(optimizer, 'found_inf'):  # fused, unscales by itself
-            grads = []
-        if self._check(runner, grads):
+        # A fused optimizer unscales, and leaves a step out, by itself.
+        overflow = getattr(optimizer, 'found_inf', None)
+        finite = self._check(runner, grads if overflow is None else [])
+        if finite and not overflow:
             self.idle = 0
 
     def after_train_iter(self,

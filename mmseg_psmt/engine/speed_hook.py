@@ -19,8 +19,9 @@ class SpeedHook(Hook):
 
     Args:
         channels_last (bool): Keep the weights of convolutions, and thereby
-            images and features, in ``torch.channels_last``. Defaults to
-            False.
+            images and features, in ``torch.channels_last``. Not to be
+            changed at a resume with a fused optimizer on CPU, which then
+            pairs weights with the moments of others. Defaults to False.
         tf32 (bool, optional): Whether GPUs that have it compute products of
             float32 in TF32. None leaves torch's own choice, which is TF32
             for convolutions alone. Defaults to None.

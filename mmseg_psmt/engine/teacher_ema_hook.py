@@ -5,7 +5,7 @@ from typing import Optional
 from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -34,6 +34,13 @@ class TeacherEMAHook(Hook):
     parameters that were frozen meanwhile is freed. A resumed training goes on
     with the next images; with another total batch it is refused.
     """
+
+    def before_run(self, runner: Runner) -> None:
+        if isinstance(runner._train_loop, EpochBasedTrainLoop):
+            raise ValueError(
+                'PairSampler is endless, it has no epochs: set train_cfg=dict('
+                "type='IterBasedTrainLoop', max_iters=..., val_interval=...), "
+                'and by_epoch=False where schedules and hooks have it')
 
     def before_train(self, runner: Runner) -> None:
         batch = _total_batch(runner)

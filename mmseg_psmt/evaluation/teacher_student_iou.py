@@ -10,8 +10,8 @@ from mmseg.registry import METRICS
 class TeacherStudentIoUMetric(IoUMetric):
     """:class:`IoUMetric`, and again for each net, such as ``student/mIoU``.
 
-    'student', 'teacher1' and 'teacher2' are scored where the model predicts
-    with them: ``model.predict_with=['teachers', 'student', 'teacher1']``.
+    What ``model.predict_with`` names, such as ``['teachers', 'student',
+    'teacher1']``, is scored; the first of them has no prefix.
 
     Args:
         **kwargs: Those of :class:`IoUMetric`; ``output_dir`` receives the
@@ -22,15 +22,17 @@ class TeacherStudentIoUMetric(IoUMetric):
         super().__init__(**kwargs)
         self.nets = {
             name: IoUMetric(**{**kwargs, 'output_dir': None, 'prefix': name})
-            for name in ('student', 'teacher1', 'teacher2')
+            for name in ('teachers', 'student', 'teacher1', 'teacher2')
         }
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         super().process(data_batch, data_samples)
         for name, metric in self.nets.items():
-            metric.process(data_batch, [{
-                **sample, 'pred_sem_seg': sample[f'{name}_sem_seg']
-            } for sample in data_samples if f'{name}_sem_seg' in sample])
+            found = [(sample, sample[f'{name}_sem_seg'])
+                     for sample in data_samples if f'{name}_sem_seg' in sample]
+            metric.process(data_batch, [
+                {**sample, 'pred_sem_seg': labels} for sample, labels in found
+                if labels['data'] is not sample['pred_sem_seg']['data']])
 
     def evaluate(self, size: int) -> Dict[str, float]:
         scored = [net for net in self.nets.values() if net.results]

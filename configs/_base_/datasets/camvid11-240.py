@@ -27,6 +27,17 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=size, keep_ratio=True)
+                for size in ((180, 135), (240, 180), (300, 225), (360, 270))
+            ], *_base_.tta_pipeline[1].transforms[1:]
+        ])
+]
 train_dataloader = dict(
     dataset=dict(
         labeled=dict(pipeline=[
