@@ -2,6 +2,7 @@
 import io
 import pickle
 import runpy
+import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -51,6 +52,9 @@ def place(tmp_path, monkeypatch):
     Path('run/20200101_000000/20200101_000000.log').write_text('x')
     Path('run/20200101_000000/vis_data/scalars.json').write_text('{')
     Path('run/20200101_000000/vis_data/config.py').write_text('(')
+    shutil.copytree('run', 'other')
+    Path('other/20200101_000000/vis_data/scalars.json').write_text(
+        '{"mIoU": 1.0, "step": 2}')
     Path('run/test/20200101_000000').mkdir(parents=True)
     Path('run/test/20200101_000000/20200101_000000.json').write_text('{')
     return tmp_path
@@ -131,6 +135,7 @@ def call(tool, *argv):
     (f'reproduce {CONFIG} --jobs 2 --gpus 2', '--jobs'),
     (f'reproduce {CONFIG} --vary gone', 'gone'),
     ('compare a=run --validation', 'scalars.json'),
+    ('compare a=other --validation', 'vis_data/config.py cannot be read'),
     ('compare a=folder --validation', 'folder was not validated'),
     (f'reproduce {CONFIG} --work-dirs empty.pth', 'empty.pth'),
     (f'reproduce {CONFIG} --logs empty.pth/a', '--logs'),

@@ -97,7 +97,11 @@ def nets_of(metrics: Dict[str, float], start: Path) -> Dict[str, str]:
 
     The config that ``start`` dumped says which of them has no prefix.
     """
-    first = bench.first_net(bench.load(start).model)
+    try:
+        first = bench.first_net(bench.load(start).model)
+    except Exception as error:
+        raise SystemExit(
+            f'{start / "vis_data/config.py"} cannot be read: {error!r}')
     keys = {name: 'mIoU' if net == first else f'{net}/mIoU'
             for net, name in NETS.items()}
     return {name: key for name, key in keys.items() if key in metrics}
@@ -149,8 +153,8 @@ def validations(runs: Dict[str, List[Path]]) -> str:
         last = [validated(folder) for folder in dirs]
         if not all(last):
             raise SystemExit(f'{dirs[last.index({})]} was not validated')
-        *_, config = sorted(dirs[0].glob('[0-9]*/vis_data/config.py'))
-        nets = nets_of(last[0], config.parents[1])
+        start = sorted(dirs[0].glob('*/vis_data/scalars.json'))[-1].parents[1]
+        nets = nets_of(last[0], start)
         keys = [nets.get(net) for net in ('teachers', 'student')]
         cells = [spread([metrics[key] for metrics in last])
                  if key in last[0] else '–'

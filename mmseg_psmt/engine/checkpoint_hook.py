@@ -91,7 +91,7 @@ class ReliableCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
         steps = runner.optim_wrapper._accumulative_counts
-        if self.interval % steps:
+        if self.interval > 0 and self.interval % steps:
             runner.logger.warning(
                 f'A checkpoint after each {self.interval} iterations loses '
                 f'gradients, for {steps} of them make a step: let '
