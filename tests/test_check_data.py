@@ -45,6 +45,7 @@ def run(*options, config=CONFIG, more=()):
     words = io.StringIO()
     argv = [TOOL, config, *more, '--cfg-options', FEW, *options]
     with mock.patch.object(sys, 'argv', list(map(str, argv))), \
+            mock.patch.dict(os.environ), \
             redirect_stdout(words), redirect_stderr(words):
         try:
             runpy.run_path(str(TOOL), run_name='__main__')

@@ -1,11 +1,13 @@
 """Hostile arguments: one line that names them, and nothing written."""
 import io
+import os
 import pickle
 import runpy
 import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -76,7 +78,8 @@ def call(tool, *argv):
     old = sys.argv
     sys.argv = [tool, *map(str, argv)]
     try:
-        with redirect_stdout(words), redirect_stderr(words):
+        with mock.patch.dict(os.environ), \
+                redirect_stdout(words), redirect_stderr(words):
             runpy.run_path(str(REPO / f'tools/{tool}.py'), run_name='__main__')
     except SystemExit as error:
         if isinstance(error.code, int):
