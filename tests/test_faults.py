@@ -22,6 +22,7 @@ register_all_modules()
 LOAD = dict(type='LoadImageFromFile')
 PACK = dict(type='PackSegInputs')
 VIEWS = dict(type='MultiView', weak=[PACK], strong=[PACK])
+HANG = 600  # seconds, far above what a busy machine needs
 
 FAULTY = '''
 _base_ = 'tiny.py'
@@ -92,9 +93,11 @@ def train(root, deeds, *options, ranks=1, interrupt=False):
             preexec_fn=obey_interrupts)
     try:
         if interrupt:
-            wait(lambda: '[   2/' in log.read_text(), 60)
+            wait(lambda: '[   2/' in log.read_text() or
+                 training.poll() is not None, HANG)
+            assert training.poll() is None, log.read_text()
             os.killpg(training.pid, signal.SIGINT)
-        assert training.wait(120) != 0
+        assert training.wait(HANG) != 0
         wait(lambda: not alive(root), 15)
     finally:
         for pid in alive(root):

@@ -478,7 +478,7 @@ def two_ranks(root):
                 }) for rank in range(2)
         ]
         try:
-            return [(rank.communicate(timeout=200)[0], rank.returncode)
+            return [(rank.communicate(timeout=600)[0], rank.returncode)
                     for rank in ranks]
         finally:
             for rank in ranks:

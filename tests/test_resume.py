@@ -80,7 +80,7 @@ def train(root, work_dir, deeds, *options, code=0, ranks=1):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=200)
+        timeout=600)
     assert done.returncode == code, done.stdout[-3000:]
     return done.stdout
 
