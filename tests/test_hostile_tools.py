@@ -137,6 +137,7 @@ def call(tool, *argv):
     (f'reproduce {CONFIG} --jobs 0', '--jobs'),
     (f'reproduce {CONFIG} --jobs 2 --gpus 2', '--jobs'),
     (f'reproduce {CONFIG} --vary gone', 'gone'),
+    (f'reproduce {CONFIG} --vary a={"b" * 256}', '255 bytes'),
     ('compare a=run --validation', 'scalars.json'),
     ('compare a=other --validation', 'vis_data/config.py cannot be read'),
     ('compare a=folder --validation', 'folder was not validated'),
@@ -160,8 +161,6 @@ def test_a_user_error_is_named_and_writes_nothing(place, words, named):
     assert code not in (0, None)
     assert named in message, message
     assert tree() == before
-
-
 
 
 @pytest.mark.parametrize('words', [

@@ -145,6 +145,9 @@ def main() -> None:
             parser.error(f'{config} is no config of a training: {error!r}')
         for words in args.vary or [()]:
             name = '+'.join([config.stem, *words]).replace('/', '_')
+            if len(name.encode()) > 255:
+                parser.error('a folder name has at most 255 bytes: write a '
+                             f'config of these settings, {" ".join(words)}')
             for seed in args.seeds:
                 folder = args.work_dirs / name / f'seed{seed}'
                 if jobs.setdefault(folder, (config, words, seed))[0] != config:
