@@ -21,9 +21,11 @@ strong = [
 ]
 psmt = dict(
     labeled_views=dict(labeled=strong), unlabeled_views=dict(strong=strong))
+# At stride 32 with align_corners, sides of 32 k + 1 keep the features of the
+# last stage above the pixels that they were computed from.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(240, 180), keep_ratio=True),
+    dict(type='Resize', scale=(257, 193), keep_ratio=True),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -34,7 +36,7 @@ tta_pipeline = [
         transforms=[
             [
                 dict(type='Resize', scale=size, keep_ratio=True)
-                for size in ((180, 135), (240, 180), (300, 225), (360, 270))
+                for size in ((129, 97), (257, 193), (385, 289))
             ], *_base_.tta_pipeline[1].transforms[1:]
         ])
 ]
