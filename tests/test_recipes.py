@@ -1,6 +1,7 @@
 """The configs of the paper's rows hold its recipe, on any number of GPUs."""
 from pathlib import Path
 
+import mmcv
 import pytest
 import torch
 import yaml
@@ -253,3 +254,16 @@ def test_camvid_differs_in_the_method_alone(split):
     assert warmup.train_dataloader == plain.train_dataloader
     assert cfg.test_dataloader.dataset.ann_file.endswith('/test.txt')
     assert cfg.val_dataloader.dataset.ann_file.endswith('/val.txt')
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*_camvid*.py')))
+def test_features_of_camvid_lie_above_their_pixels(path):
+    cfg = Config.fromfile(path, import_custom_modules=False)
+    sizes = [resize.scale for resize in cfg.tta_pipeline[1].transforms[0]]
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        sizes += [step.scale for step in loader.dataset.pipeline
+                  if step.type == 'Resize']
+    assert len(sizes) > 4
+    for size in (cfg.crop_size, *(
+            mmcv.rescale_size((480, 360), tuple(size)) for size in sizes)):
+        assert all(side % 32 == 1 for side in size), size

@@ -21,8 +21,6 @@ strong = [
 ]
 psmt = dict(
     labeled_views=dict(labeled=strong), unlabeled_views=dict(strong=strong))
-# At stride 32 with align_corners, sides of 32 k + 1 keep the features of the
-# last stage above the pixels that they were computed from.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(257, 193), keep_ratio=True),

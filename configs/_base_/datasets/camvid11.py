@@ -12,6 +12,25 @@ geometry = [
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
 ]
+# At stride 32 with align_corners, sides of 32 k + 1 keep the features of the
+# last stage above the pixels that they were computed from.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(513, 385), keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=size, keep_ratio=True)
+                for size in ((385, 289), (513, 385), (641, 481), (769, 577))
+            ], *_base_.tta_pipeline[1].transforms[1:]
+        ])
+]
 images = dict(
     type='BaseSegDataset',
     data_root='{{$PSMT_DATA:data}}/camvid11',
@@ -48,5 +67,5 @@ val_dataloader = dict(
     dataset=dict(
         **images,
         ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=_base_.test_pipeline))
+        pipeline=test_pipeline))
 test_dataloader = val_dataloader
