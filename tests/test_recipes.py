@@ -240,6 +240,8 @@ def test_camvid_differs_in_the_method_alone(split):
     plain = load(f'{name}_supervised')
     assert plain.model.type == 'EncoderDecoder'
     assert plain.model.data_preprocessor.size == (129, 129)
+    assert plain.custom_hooks == [cfg.custom_hooks[-1]] == [
+        dict(type='SpeedHook', channels_last=True)]
     size, = (step for step in cfg.test_dataloader.dataset.pipeline
              if step.type == 'Resize')
     assert cfg.tta_pipeline[1].transforms[0][1] == size
@@ -267,3 +269,17 @@ def test_features_of_camvid_lie_above_their_pixels(path):
     for size in (cfg.crop_size, *(
             mmcv.rescale_size((480, 360), tuple(size)) for size in sizes)):
         assert all(side % 32 == 1 for side in size), size
+
+
+def test_classes_of_camvid_are_weighted_alike():
+    name = 'deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight'
+    cfg, plain = load(name), load(f'{name}_supervised')
+    assert cfg.load_from == plain.load_from
+    loss = cfg.model.segmentor.decode_head.loss_decode
+    assert plain.model.decode_head.loss_decode == loss
+    logits, label = torch.randn(2, 11, 4, 4), torch.randint(11, (2, 4, 4))
+    label[0, 0] = 255
+    torch.testing.assert_close(
+        MODELS.build(loss)(logits, label, ignore_index=255),
+        torch.nn.functional.cross_entropy(
+            logits, label, torch.tensor(loss.class_weight), ignore_index=255))
