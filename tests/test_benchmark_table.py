@@ -455,3 +455,49 @@ def test_nets_and_classes_of_the_tests(copy):
     assert '| disc | 13.00 ± 0.50 |' in rows
     accuracy = re.search(r'disc\s+\|\s+13.5\s+\|\s+(\S+)', log.read_text())[1]
     assert compare.by_class(copy['psmt1'], 'Acc')['disc'] == float(accuracy)
+
+
+def fake(folder, model, **metrics):
+    """A work dir that was validated and tested once."""
+    (folder / 'test/1').mkdir(parents=True)
+    (folder / 'test/1/1.json').write_text(json.dumps(metrics))
+    for start in ('1', 'test/1'):
+        (folder / start / 'vis_data').mkdir(parents=True)
+        (folder / start / 'vis_data/config.py').write_text(f'model = {model}')
+    (folder / '1/vis_data/scalars.json').write_text(
+        json.dumps({'step': 4, **metrics}) + '\n')
+    return folder
+
+
+def semi(*nets):
+    return dict(type='PSMT', segmentor=dict(), predict_with=list(nets))
+
+
+def test_runs_of_different_nets_make_no_mean(tmp_path):
+    one = fake(tmp_path / 'a', semi('teachers'), mIoU=60.)
+    two = fake(tmp_path / 'b', semi('student'), mIoU=40.)
+    with pytest.raises(SystemExit, match='b was tested for student, .*a for '
+                                         'teachers: test them alike'):
+        compare.table({'PS-MT': [one, two]})
+
+
+def test_augmented_predictions_are_of_the_net_inside(tmp_path):
+    model = dict(type='SegTTAModel', module=semi('teachers', 'student'))
+    run = fake(tmp_path / 'a', model, **{'mIoU': 60., 'student/mIoU': 50.})
+    table = compare.table({'PS-MT': [run]})
+    assert '| PS-MT | teachers | 1 | 60.00 |' in table
+    assert '| PS-MT | student | 1 | 50.00 |' in table
+
+
+def test_a_run_without_pseudo_labels_leaves_the_table(tmp_path):
+    nets = semi('teachers')
+    one = fake(tmp_path / 'a', nets, mIoU=60., **{'unsup.confident': .5})
+    two = fake(tmp_path / 'b', nets, mIoU=40.)
+    assert '| 50.00 ± 10.00 | – | – | – |' in compare.validations(
+        {'PS-MT': [one, two]})
+
+
+def test_a_comma_in_the_name_of_a_work_dir(tmp_path):
+    (tmp_path / 'area=(0.25,0.5)').mkdir()
+    word = f'{tmp_path}/area=(0.25,0.5)'
+    assert compare.parse_runs([f'a={word}']) == {'a': [Path(word)]}

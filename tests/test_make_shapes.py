@@ -170,3 +170,11 @@ def test_refuses_file(tmp_path):
     status, words = run(out)
     assert status == 1
     assert out.read_text() == 'mine'
+
+
+def test_shapes_are_drawn_where_the_configs_read_them(tmp_path, monkeypatch):
+    monkeypatch.setenv('PSMT_DATA', str(tmp_path))
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), '--num-train', '40',
+                                      '--num-val', '1', '--size', '32'])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    assert (tmp_path / 'shapes/meta.json').exists()

@@ -283,3 +283,8 @@ def test_classes_of_camvid_are_weighted_alike():
         MODELS.build(loss)(logits, label, ignore_index=255),
         torch.nn.functional.cross_entropy(
             logits, label, torch.tensor(loss.class_weight), ignore_index=255))
+
+
+def test_the_rise_of_adamw_is_of_1500_updates():
+    rise, fall = load('segformer_mit-b0_voc_1-8', accumulate=4).param_scheduler
+    assert rise.end == fall.begin == 4 * 1500

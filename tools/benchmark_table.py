@@ -96,6 +96,7 @@ def labelled(images: dict) -> Dict[str, str]:
 
 def first_net(model: dict) -> str:
     """Whose prediction ``mIoU`` is of; a plain network is a student."""
+    model = model.get('module', model)  # test-time augmentation wraps it
     if 'segmentor' not in model:
         return 'student'
     return str(np.ravel(model.get('predict_with', 'teachers'))[0])
@@ -124,7 +125,8 @@ def read(work_dir: Path) -> dict:
         **labelled(images), 'iterations': cfg.train_cfg.max_iters,
         **{key: ' then '.join(dict.fromkeys(part[key] for part in parts))
            for key in parts[0]},
-        'config': ' + '.join(sorted(p.stem for p in work_dir.glob('*.py')))}
+        'config': ' + '.join(sorted(p.stem for p in work_dir.glob('*.py'))) or
+        work_dir.resolve().parent.name}  # kept logs
     if claims.get('published') is not None:
         row['published'] = f'{claims.published:.2f}'
         if claims.get('protocol') != row['protocol']:

@@ -46,7 +46,8 @@ def parse_runs(words: List[str]) -> Dict[str, List[Path]]:
         name, found, dirs = word.partition('=')
         if not found or not dirs:
             raise SystemExit(f'{word!r} is not NAME=WORK_DIR[,WORK_DIR...]')
-        runs[name] = [Path(folder) for folder in dirs.split(',')]
+        runs[name] = [Path(folder) for folder in (
+            [dirs] if Path(dirs).is_dir() else dirs.split(','))]
         for folder in runs[name]:
             if not folder.is_dir():
                 raise SystemExit(f'{folder} is no work dir')
@@ -115,8 +116,14 @@ def table(runs: Dict[str, List[Path]]) -> str:
     ]
     for name, dirs in runs.items():
         metrics = [tested(folder) for folder in dirs]
-        start = _latest_test(dirs[0]).parent
-        for net, key in nets_of(metrics[0], start).items():
+        nets = [nets_of(metric, _latest_test(folder).parent)
+                for metric, folder in zip(metrics, dirs)]
+        for folder, other in zip(dirs, nets):
+            if other != nets[0]:
+                raise SystemExit(
+                    f'{folder} was tested for {", ".join(other)}, {dirs[0]} '
+                    f'for {", ".join(nets[0])}: test them alike')
+        for net, key in nets[0].items():
             values = [metric[key] for metric in metrics]
             each = ', '.join(f'{value:.2f}' for value in values)
             rows.append(f'| {name} | {net} | {len(values)} | '
@@ -157,7 +164,7 @@ def validations(runs: Dict[str, List[Path]]) -> str:
         nets = nets_of(last[0], start)
         keys = [nets.get(net) for net in ('teachers', 'student')]
         cells = [spread([metrics[key] for metrics in last])
-                 if key in last[0] else '–'
+                 if all(key in metrics for metrics in last) else '–'
                  for key in (*keys, 'unsup.confident', 'unsup.correct')]
         steps = ', '.join(dict.fromkeys(str(x['step']) for x in last))
         rows.append(f'| {name} | {len(last)} | {steps} | '
