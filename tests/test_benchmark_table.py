@@ -501,3 +501,44 @@ def test_a_comma_in_the_name_of_a_work_dir(tmp_path):
     (tmp_path / 'area=(0.25,0.5)').mkdir()
     word = f'{tmp_path}/area=(0.25,0.5)'
     assert compare.parse_runs([f'a={word}']) == {'a': [Path(word)]}
+
+
+def starts(work_dir, *each):
+    """Starts of a training: whether it resumed, and mIoU by step."""
+    for i, (resume, steps) in enumerate(each):
+        folder = work_dir / f'{i}/vis_data'
+        folder.mkdir(parents=True)
+        (folder / 'config.py').write_text(f'resume = {resume}')
+        (folder / 'scalars.json').write_text(''.join(
+            json.dumps(dict(step=step, mIoU=x)) + '\n'
+            for step, x in steps.items()))
+    return work_dir
+
+
+def test_an_abandoned_training_is_not_part_of_the_next(tmp_path):
+    run = starts(tmp_path, (False, {4: 10., 8: 20., 12: 30.}),
+                 (False, {4: 11., 8: 21.}))
+    assert compare.logged(run, 'mIoU') == [(4, 11.), (8, 21.)]
+
+
+def test_what_was_trained_again_is_void(tmp_path):
+    run = starts(tmp_path, (False, {4: 10., 8: 20., 10: 30.}),
+                 (True, {8: 21.}))
+    assert compare.logged(run, 'mIoU') == [(4, 10.), (8, 21.)]
+
+
+def test_each_seed_has_a_config_of_its_own(copy, tmp_path):
+    config = tmp_path / 'lists.py'
+    config.write_text(Path('plain.py').read_text() +
+                      "seed_of_the_run = '{{$PSMT_SEED:0}}'\n")
+    for seed in (0, 1):
+        dumped = start(copy[f'plain{seed}'])[0]
+        edit(dumped, ('resume =', f"seed_of_the_run = '{seed}'\nresume ="))
+        assert reproduce.state(config, copy[f'plain{seed}']) == 'done'
+
+
+def test_a_moved_work_dir_is_found(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('elsewhere/iter_4.pth')
+    assert reproduce.last_checkpoint(tmp_path) == 'elsewhere/iter_4.pth'
+    (tmp_path / 'iter_4.pth').touch()
+    assert reproduce.last_checkpoint(tmp_path) == f'{tmp_path}/iter_4.pth'

@@ -6,6 +6,7 @@ from typing import Dict, List, Sequence, Tuple
 
 import benchmark_table as bench
 import numpy as np
+from mmengine import Config
 
 # of model.predict_with, in the order of the tables
 NETS = {
@@ -76,14 +77,29 @@ def tested(work_dir: Path) -> Dict[str, float]:
     return parsed(file, file.read_text())
 
 
+def config_of(start: Path) -> Config:
+    try:
+        return bench.load(start)
+    except Exception as error:
+        raise SystemExit(
+            f'{start / "vis_data/config.py"} cannot be read: {error!r}')
+
+
 def logged(work_dir: Path, key: str) -> List[Tuple[int, float]]:
     """(iteration, value) of one key, over all starts of a training."""
-    points = {}
+    starts = []
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in file.read_text().splitlines():
-            entry = parsed(file, line)
-            if key in entry:
-                points[entry['step']] = entry[key]
+        entries = [parsed(file, line)
+                   for line in file.read_text().splitlines()]
+        if not config_of(file.parents[1]).get('resume'):
+            starts.clear()
+        starts.append(entries)
+    points = {}
+    for entries in starts:
+        first = min((entry['step'] for entry in entries), default=np.inf)
+        points = {step: x for step, x in points.items() if step < first}
+        points.update((entry['step'], entry[key])
+                      for entry in entries if key in entry)
     return sorted(points.items())
 
 
@@ -98,11 +114,7 @@ def nets_of(metrics: Dict[str, float], start: Path) -> Dict[str, str]:
 
     The config that ``start`` dumped says which of them has no prefix.
     """
-    try:
-        first = bench.first_net(bench.load(start).model)
-    except Exception as error:
-        raise SystemExit(
-            f'{start / "vis_data/config.py"} cannot be read: {error!r}')
+    first = bench.first_net(config_of(start).model)
     keys = {name: 'mIoU' if net == first else f'{net}/mIoU'
             for net, name in NETS.items()}
     return {name: key for name, key in keys.items() if key in metrics}

@@ -12,6 +12,7 @@ from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
 from PIL import Image
+from reproduce import last_checkpoint
 
 from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
 
@@ -48,7 +49,7 @@ def load(work_dir: Path) -> Config:
 def predictions(work_dir: Path, images: List[dict]) -> List[np.ndarray]:
     """Labels (H, W) of each image by the net that predicts first."""
     model = init_model(
-        load(work_dir), (work_dir / 'last_checkpoint').read_text().strip(),
+        load(work_dir), last_checkpoint(work_dir),
         device='cuda' if torch.cuda.is_available() else 'cpu')
     with torch.no_grad():
         found = [model.test_step(pseudo_collate([image])) for image in images]

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Sequence
 
 import benchmark_table as bench
@@ -23,15 +24,24 @@ import compare
 from mmengine import Config, DictAction
 
 TOOLS = Path(__file__).resolve().parent
+ENVIRONMENT = Lock()
 LOGS = [f'{start}/{name}' for start in ('[0-9]*', 'test/[0-9]*')
         for name in ('*.log', '*.json', 'vis_data/config.py',
                      'vis_data/scalars.json')]
 
 
 def last_checkpoint(work_dir: Path) -> str:
-    """Its path as mmengine noted it, empty if there is none yet."""
+    """The file that mmengine noted, empty if there is none yet."""
     file = work_dir / 'last_checkpoint'
-    return file.read_text().strip() if file.exists() else ''
+    noted = file.read_text().strip() if file.exists() else ''
+    here = work_dir / Path(noted).name  # the work dir may have been moved
+    return str(here) if here.is_file() else noted
+
+
+def own(work_dir: Path) -> dict:
+    """Environment of a run, which its config may read."""
+    return {'PSMT_WORK_DIRS': str(work_dir.parents[1]),
+            'PSMT_SEED': work_dir.name[4:]}
 
 
 def parse_options(words: Sequence[str]) -> dict:
@@ -43,7 +53,9 @@ def parse_options(words: Sequence[str]) -> dict:
 
 def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
     """'to train', 'to test', 'done', or why the work dir is of no use."""
-    cfg = Config.fromfile(config, import_custom_modules=False)
+    with ENVIRONMENT:
+        os.environ.update(own(work_dir))
+        cfg = Config.fromfile(config, import_custom_modules=False)
     if words:
         cfg.merge_from_dict(parse_options(words))
     starts = sorted(work_dir.glob('[0-9]*/vis_data/config.py'))
@@ -78,8 +90,7 @@ def run(words: Sequence, work_dir: Path) -> None:
     env = {
         **os.environ,
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-        'PSMT_WORK_DIRS': str(work_dir.parents[1]),
-        'PSMT_SEED': work_dir.name[4:]
+        **own(work_dir)
     }
     with open(work_dir / 'train.log', 'a') as log:
         code = subprocess.run([*map(str, words)], stdout=log,
@@ -173,7 +184,7 @@ def main() -> None:
             run([*([sys.executable, TOOLS / 'train.py', config]
                    if args.gpus == 1 else
                    [TOOLS / 'dist_train.sh', config, args.gpus]),
-                 *(['--resume'] if last_checkpoint(folder) else []),
+                 *(['--resume'] if any(folder.glob('iter_*.pth')) else []),
                  '--work-dir', folder, '--cfg-options',
                  f'randomness.seed={seed}', *words], folder)
         if state_of(folder) == 'to test':
