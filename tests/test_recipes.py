@@ -2,6 +2,7 @@
 from pathlib import Path
 
 import mmcv
+import mmseg
 import pytest
 import torch
 import yaml
@@ -271,6 +272,9 @@ def test_features_of_camvid_lie_above_their_pixels(path):
         assert all(side % 32 == 1 for side in size), size
 
 
+@pytest.mark.skipif(
+    mmseg.__version__ == '1.2.2',
+    reason='its class_weight fails at ignored pixels')
 def test_classes_of_camvid_are_weighted_alike():
     name = 'deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight'
     cfg, plain = load(name), load(f'{name}_supervised')

@@ -1,7 +1,8 @@
 _base_ = './deeplabv3plus_mobilenetv2_camvid-240_1-8.py'
 # Square roots of the median of the numbers of labelled pixels that
-# tools/check_data.py prints, over that of each class. mmseg cannot weight
-# classes and average over the pixels that are not ignored.
+# tools/check_data.py prints, over that of each class. For the mmseg of
+# requirements.txt: the class_weight of mmsegmentation 1.2.2 fails at ignored
+# pixels with an IndexError, as both do with avg_non_ignore=True.
 model = dict(
     segmentor=dict(
         decode_head=dict(
