@@ -476,9 +476,10 @@ def semi(*nets):
 def test_runs_of_different_nets_make_no_mean(tmp_path):
     one = fake(tmp_path / 'a', semi('teachers'), mIoU=60.)
     two = fake(tmp_path / 'b', semi('student'), mIoU=40.)
-    with pytest.raises(SystemExit, match='b was tested for student, .*a for '
-                                         'teachers: test them alike'):
-        compare.table({'PS-MT': [one, two]})
+    for make in (compare.table, compare.validations):
+        with pytest.raises(SystemExit, match='/b/.* measured student, .*/a/.* '
+                                             'teachers: they have no mean'):
+            make({'PS-MT': [one, two]})
 
 
 def test_augmented_predictions_are_of_the_net_inside(tmp_path):
@@ -489,7 +490,7 @@ def test_augmented_predictions_are_of_the_net_inside(tmp_path):
     assert '| PS-MT | student | 1 | 50.00 |' in table
 
 
-def test_a_run_without_pseudo_labels_leaves_the_table(tmp_path):
+def test_pseudo_labels_that_one_run_lacks_have_no_mean(tmp_path):
     nets = semi('teachers')
     one = fake(tmp_path / 'a', nets, mIoU=60., **{'unsup.confident': .5})
     two = fake(tmp_path / 'b', nets, mIoU=40.)
@@ -503,7 +504,7 @@ def test_a_comma_in_the_name_of_a_work_dir(tmp_path):
     assert compare.parse_runs([f'a={word}']) == {'a': [Path(word)]}
 
 
-def starts(work_dir, *each):
+def log_starts(work_dir, *each):
     """Starts of a training: whether it resumed, and mIoU by step."""
     for i, (resume, steps) in enumerate(each):
         folder = work_dir / f'{i}/vis_data'
@@ -516,14 +517,14 @@ def starts(work_dir, *each):
 
 
 def test_an_abandoned_training_is_not_part_of_the_next(tmp_path):
-    run = starts(tmp_path, (False, {4: 10., 8: 20., 12: 30.}),
-                 (False, {4: 11., 8: 21.}))
+    run = log_starts(tmp_path, (False, {2: 10., 6: 20., 12: 30.}),
+                     (False, {4: 11., 8: 21.}))
     assert compare.logged(run, 'mIoU') == [(4, 11.), (8, 21.)]
 
 
 def test_what_was_trained_again_is_void(tmp_path):
-    run = starts(tmp_path, (False, {4: 10., 8: 20., 10: 30.}),
-                 (True, {8: 21.}))
+    run = log_starts(tmp_path, (False, {4: 10., 8: 20., 10: 30.}),
+                     (True, {8: 21.}))
     assert compare.logged(run, 'mIoU') == [(4, 10.), (8, 21.)]
 
 
@@ -534,7 +535,9 @@ def test_each_seed_has_a_config_of_its_own(copy, tmp_path):
     for seed in (0, 1):
         dumped = start(copy[f'plain{seed}'])[0]
         edit(dumped, ('resume =', f"seed_of_the_run = '{seed}'\nresume ="))
+        environment = {**os.environ}
         assert reproduce.state(config, copy[f'plain{seed}']) == 'done'
+        assert os.environ == environment
 
 
 def test_a_moved_work_dir_is_found(tmp_path):
@@ -542,3 +545,11 @@ def test_a_moved_work_dir_is_found(tmp_path):
     assert reproduce.last_checkpoint(tmp_path) == 'elsewhere/iter_4.pth'
     (tmp_path / 'iter_4.pth').touch()
     assert reproduce.last_checkpoint(tmp_path) == f'{tmp_path}/iter_4.pth'
+
+
+@pytest.mark.parametrize('file, text, begun', [
+    ('last_checkpoint', 'out_dir/run/iter_4.pth', True),
+    ('iter_4.pth', '', True), ('best_mIoU_iter_4.pth', '', False)])
+def test_what_has_begun_is_resumed(tmp_path, file, text, begun):
+    (tmp_path / file).write_text(text)
+    assert reproduce.begun(tmp_path) == begun

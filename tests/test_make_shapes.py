@@ -173,8 +173,9 @@ def test_refuses_file(tmp_path):
 
 
 def test_shapes_are_drawn_where_the_configs_read_them(tmp_path, monkeypatch):
-    monkeypatch.setenv('PSMT_DATA', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PSMT_DATA', 'mine')
     monkeypatch.setattr(sys, 'argv', [str(TOOL), '--num-train', '40',
                                       '--num-val', '1', '--size', '32'])
     runpy.run_path(str(TOOL), run_name='__main__')
-    assert (tmp_path / 'shapes/meta.json').exists()
+    assert Path('mine/shapes/meta.json').exists()

@@ -30,8 +30,19 @@ LATEX = str.maketrans({
 
 
 def load(start: Path) -> Config:
-    return Config.fromfile(start / 'vis_data/config.py',
-                           import_custom_modules=False)
+    """The config that a start dumped; SystemExit where it cannot be read."""
+    file = start / 'vis_data/config.py'
+    try:
+        return Config.fromfile(file, import_custom_modules=False)
+    except Exception as error:
+        raise SystemExit(f'{file} cannot be read: {error!r}')
+
+
+def latest(starts: Sequence[Path]) -> Sequence[Path]:
+    """Those of the last training: what resumed none began another."""
+    fresh = [i for i, start in enumerate(starts)
+             if not load(start).get('resume')]
+    return starts[max(fresh, default=0):]
 
 
 def settings(cfg: Config) -> dict:
@@ -109,8 +120,7 @@ def read(work_dir: Path) -> dict:
     if not starts:
         return {'mIoU teachers': 'no log', 'config': work_dir, 'seeds': '–',
                 'same': work_dir, 'means': {}}
-    fresh = [i for i, start in enumerate(starts) if not load(start).resume]
-    starts = starts[max(fresh, default=0):]
+    starts = latest(starts)
     cfg, (steps, reached) = load(starts[-1]), history(starts)
     model, images = cfg.model, cfg.train_dataloader.dataset
     images = images.get('labeled', images)

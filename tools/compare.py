@@ -6,7 +6,6 @@ from typing import Dict, List, Sequence, Tuple
 
 import benchmark_table as bench
 import numpy as np
-from mmengine import Config
 
 # of model.predict_with, in the order of the tables
 NETS = {
@@ -77,29 +76,19 @@ def tested(work_dir: Path) -> Dict[str, float]:
     return parsed(file, file.read_text())
 
 
-def config_of(start: Path) -> Config:
-    try:
-        return bench.load(start)
-    except Exception as error:
-        raise SystemExit(
-            f'{start / "vis_data/config.py"} cannot be read: {error!r}')
-
-
 def logged(work_dir: Path, key: str) -> List[Tuple[int, float]]:
     """(iteration, value) of one key, over all starts of a training."""
-    starts = []
-    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        entries = [parsed(file, line)
-                   for line in file.read_text().splitlines()]
-        if not config_of(file.parents[1]).get('resume'):
-            starts.clear()
-        starts.append(entries)
+    files = {file.parents[1]: file
+             for file in sorted(work_dir.glob('*/vis_data/scalars.json'))}
+    logs = {start: [parsed(file, line)
+                    for line in file.read_text().splitlines()]
+            for start, file in files.items()}
     points = {}
-    for entries in starts:
-        first = min((entry['step'] for entry in entries), default=np.inf)
+    for start in bench.latest([*logs]):
+        first = min((entry['step'] for entry in logs[start]), default=np.inf)
         points = {step: x for step, x in points.items() if step < first}
         points.update((entry['step'], entry[key])
-                      for entry in entries if key in entry)
+                      for entry in logs[start] if key in entry)
     return sorted(points.items())
 
 
@@ -109,15 +98,25 @@ def spread(values: Sequence[float]) -> str:
         f' ± {np.std(values):.2f}' if len(values) > 1 else '')
 
 
-def nets_of(metrics: Dict[str, float], start: Path) -> Dict[str, str]:
-    """Keys of the nets that were measured, by their name.
+def nets_of(metrics: Sequence[Dict[str, float]],
+            starts: Sequence[Path]) -> Dict[str, str]:
+    """Keys of the nets that were measured in each run, by their name.
 
-    The config that ``start`` dumped says which of them has no prefix.
+    The config that a start dumped says which of them has no prefix.
+    SystemExit where the runs are not of the same nets.
     """
-    first = bench.first_net(config_of(start).model)
-    keys = {name: 'mIoU' if net == first else f'{net}/mIoU'
-            for net, name in NETS.items()}
-    return {name: key for name, key in keys.items() if key in metrics}
+    found = []
+    for metric, start in zip(metrics, starts):
+        first = bench.first_net(bench.load(start).model)
+        keys = {name: 'mIoU' if net == first else f'{net}/mIoU'
+                for net, name in NETS.items()}
+        found.append({name: key for name, key in keys.items()
+                      if key in metric})
+        if found[-1] != found[0]:
+            raise SystemExit(
+                f'{start} measured {", ".join(found[-1])}, {starts[0]} '
+                f'{", ".join(found[0])}: they have no mean')
+    return found[0]
 
 
 def table(runs: Dict[str, List[Path]]) -> str:
@@ -128,14 +127,8 @@ def table(runs: Dict[str, List[Path]]) -> str:
     ]
     for name, dirs in runs.items():
         metrics = [tested(folder) for folder in dirs]
-        nets = [nets_of(metric, _latest_test(folder).parent)
-                for metric, folder in zip(metrics, dirs)]
-        for folder, other in zip(dirs, nets):
-            if other != nets[0]:
-                raise SystemExit(
-                    f'{folder} was tested for {", ".join(other)}, {dirs[0]} '
-                    f'for {", ".join(nets[0])}: test them alike')
-        for net, key in nets[0].items():
+        starts = [_latest_test(folder).parent for folder in dirs]
+        for net, key in nets_of(metrics, starts).items():
             values = [metric[key] for metric in metrics]
             each = ', '.join(f'{value:.2f}' for value in values)
             rows.append(f'| {name} | {net} | {len(values)} | '
@@ -172,8 +165,9 @@ def validations(runs: Dict[str, List[Path]]) -> str:
         last = [validated(folder) for folder in dirs]
         if not all(last):
             raise SystemExit(f'{dirs[last.index({})]} was not validated')
-        start = sorted(dirs[0].glob('*/vis_data/scalars.json'))[-1].parents[1]
-        nets = nets_of(last[0], start)
+        starts = [max(folder.glob('*/vis_data/scalars.json')).parents[1]
+                  for folder in dirs]
+        nets = nets_of(last, starts)
         keys = [nets.get(net) for net in ('teachers', 'student')]
         cells = [spread([metrics[key] for metrics in last])
                  if all(key in metrics for metrics in last) else '–'

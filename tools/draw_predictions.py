@@ -81,8 +81,8 @@ def main() -> None:
         word.partition('=') for word in args.runs)}
     dataset = DATASETS.build(
         load([*runs.values()][0]).test_dataloader.dataset)
-    chosen = np.linspace(0, len(dataset) - 1, min(
-        args.images, len(dataset))).astype(int)
+    count = min(args.images, len(dataset))
+    chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
     columns, loaded = {}, [dataset[i] for i in chosen]
     if not args.labels_only:
         samples = [image['data_samples'] for image in loaded]

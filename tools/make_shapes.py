@@ -167,8 +167,9 @@ def parse_args() -> argparse.Namespace:
         description='Draw a semi-supervised data set of textured shapes in '
         'the VOC layout. The same arguments give the same files.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path(
-        os.environ.get('PSMT_DATA', 'data'), 'shapes'),
+    parser.add_argument('--out', type=Path,
+                        default=Path(os.environ.get('PSMT_DATA', 'data'),
+                                     'shapes'),
                         help='folder to write; new, empty or the same set')
     parser.add_argument('--num-train', type=int, default=200,
                         help='training images, labelled and unlabelled')

@@ -44,6 +44,26 @@ def own(work_dir: Path) -> dict:
             'PSMT_SEED': work_dir.name[4:]}
 
 
+def load(config: Path, work_dir: Path) -> Config:
+    """A config as the run of a work dir reads it."""
+    with ENVIRONMENT:
+        before = {key: os.environ.get(key) for key in own(work_dir)}
+        os.environ.update(own(work_dir))
+        try:
+            return Config.fromfile(config, import_custom_modules=False)
+        finally:
+            for key, value in before.items():
+                del os.environ[key]
+                if value is not None:
+                    os.environ[key] = value
+
+
+def begun(work_dir: Path) -> bool:
+    """Whether a checkpoint was noted, or lies there without a note."""
+    return bool(last_checkpoint(work_dir)) or any(
+        work_dir.glob('iter_*.pth'))
+
+
 def parse_options(words: Sequence[str]) -> dict:
     """KEY=VALUE words as --cfg-options of the training reads them."""
     parser = argparse.ArgumentParser()
@@ -53,9 +73,7 @@ def parse_options(words: Sequence[str]) -> dict:
 
 def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
     """'to train', 'to test', 'done', or why the work dir is of no use."""
-    with ENVIRONMENT:
-        os.environ.update(own(work_dir))
-        cfg = Config.fromfile(config, import_custom_modules=False)
+    cfg = load(config, work_dir)
     if words:
         cfg.merge_from_dict(parse_options(words))
     starts = sorted(work_dir.glob('[0-9]*/vis_data/config.py'))
@@ -184,7 +202,7 @@ def main() -> None:
             run([*([sys.executable, TOOLS / 'train.py', config]
                    if args.gpus == 1 else
                    [TOOLS / 'dist_train.sh', config, args.gpus]),
-                 *(['--resume'] if any(folder.glob('iter_*.pth')) else []),
+                 *(['--resume'] if begun(folder) else []),
                  '--work-dir', folder, '--cfg-options',
                  f'randomness.seed={seed}', *words], folder)
         if state_of(folder) == 'to test':
