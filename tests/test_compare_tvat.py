@@ -52,6 +52,14 @@ def test_equal_teachers_agree_and_beat_noise(table):
     assert table['random'][1] < table['both teachers'][1] / 2
 
 
+def test_a_config_without_t_vat_is_refused(tmp_path, monkeypatch):
+    config = tmp_path / 'none.py'
+    config.write_text(f"_base_ = '{SHAPES}'\nmodel = dict(tvat=None)")
+    monkeypatch.setattr(sys, 'argv', [TOOL, str(config), TOOL])
+    with pytest.raises(SystemExit, match='none.py has model.tvat=None'):
+        runpy.run_path(TOOL, run_name='__main__')
+
+
 @pytest.mark.parametrize('words', [('no.py', TOOL), (TOOL, 'no.pth')])
 def test_a_wrong_path_is_named(words, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', [TOOL, *words])

@@ -1,10 +1,12 @@
 """tools/draw_predictions.py beside mmseg's own test tool."""
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[1]
@@ -18,6 +20,7 @@ train_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False)
 test_dataloader = dict(num_workers=0, persistent_workers=False)
 train_cfg = dict(max_iters=2, val_interval=9)
+optim_wrapper = dict(optimizer=dict(lr=0.))  # else all is background
 visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 '''
 
@@ -44,8 +47,16 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(root):
     call('test', 'plain.py', 'run/iter_2.pth', '--out', 'masks')
     call('draw_predictions', 'net=run', '--out', 'new/sheet.png',
          '--images', 3)
-    call('draw_predictions', 'net=run', '--out', 'labels.png', '--images', 9,
-         '--labels-only')
+    shutil.copytree('run', 'half')
+    dumped, = Path('half').glob('*/vis_data/config.py')
+    cfg = Config.fromfile(dumped)
+    cfg.test_dataloader.dataset.pipeline.insert(
+        1, dict(type='Resize', scale_factor=0.5))
+    cfg.dump(dumped)
+    call('test', dumped, 'run/iter_2.pth', '--out', 'half_masks',
+         '--work-dir', 'half/test')
+    call('draw_predictions', 'net=run', 'half=half', '--out', 'labels.png',
+         '--images', 9, '--labels-only')
     sheet = np.array(Image.open('new/sheet.png'))
     assert sheet.shape == (24 + 3 * 64, 3 * 64, 3)
     palette = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0],
@@ -60,6 +71,11 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(root):
         mask = np.array(Image.open(f'masks/{name}.png'))
         assert (net == palette[mask]).all()
     labels = np.array(Image.open('labels.png'))
-    assert labels.shape == (24 + 5 * 64, 64, 3)  # all there are
-    every_second = labels[24:].reshape(5, 64, 64, 3)[::2]
-    assert (every_second.reshape(-1, 64, 3) == sheet[24:, 128:]).all()
+    assert labels.shape == (24 + 5 * 64, 128, 3)  # all there are
+    net, half = (labels[24:, at:at + 64].reshape(5, 64, 64, 3)
+                 for at in (0, 64))
+    assert (net[::2].reshape(-1, 64, 3) == sheet[24:, 128:]).all()
+    for i in range(5):  # by the pipeline of its own
+        mask = np.array(Image.open(f'half_masks/val_{i:05}.png'))
+        assert (half[i] == palette[mask]).all()
+    assert (half != net).any()

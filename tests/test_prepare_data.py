@@ -367,14 +367,15 @@ def test_no_link_is_unpacked(tool, tmp_path):
     assert not (tmp_path / 'data/VOCdevkit').exists()
 
 
-def test_broken_archive(tool, tmp_path):
+def test_broken_archive(tool, tmp_path, capsys):
     archive = tmp_path / 'half.tar'
     with tarfile.open(tmp_path / 'whole.tar', 'w') as file:
         file.add(TOOL, 'VOCdevkit/tool')
     half = (tmp_path / 'whole.tar').read_bytes()[:2000]
-    for content in (None, b'<html>please log in</html>', half):
-        if content:
-            archive.write_bytes(content)
+    assert tool('voc', archive, '--out', tmp_path / 'data') == 2
+    assert f'{archive} does not exist' in capsys.readouterr().err
+    for content in (b'<html>please log in</html>', half):
+        archive.write_bytes(content)
         message = tool('voc', archive, '--out', tmp_path / 'data')
         assert message.startswith(f'{archive} is unfit')
 

@@ -52,7 +52,8 @@ def directions(model: PSMT, feat: Tensor, size: torch.Size,
                seed: int) -> Dict[str, Tensor]:
     """Perturbations of one feature by the way in which they were found."""
     options = dict(xi=model.tvat.xi, eps=model.tvat.eps,
-                   num_iters=model.tvat.num_iters)
+                   num_iters=model.tvat.num_iters,
+                   norm_eps=model.tvat.norm_eps)
 
     def found(decode: Callable[[Tensor], Tensor], start: Tensor = feat,
               seed: int = seed) -> Tensor:
@@ -96,6 +97,9 @@ def main() -> None:
     if cfg.model.type != 'PSMT':
         raise SystemExit(f'{args.config} has a model of type '
                          f'{cfg.model.type}, not PSMT')
+    if cfg.model.get('tvat', {}) is None:
+        raise SystemExit(f'{args.config} has model.tvat=None: it perturbs no '
+                         'features')
     cfg.model.segmentor.pretrained = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)

@@ -46,10 +46,18 @@ def load(work_dir: Path) -> Config:
     return Config.fromfile(sorted(work_dir.glob('*/vis_data/config.py'))[-1])
 
 
-def predictions(work_dir: Path, images: List[dict]) -> List[np.ndarray]:
+def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     """Labels (H, W) of each image by the net that predicts first."""
+    cfg = load(work_dir)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    where = {dataset.get_data_info(i)['img_path']: i
+             for i in range(len(dataset))}
+    missing = [path for path in paths if path not in where]
+    if missing:
+        raise SystemExit(f'{work_dir} is not tested on {missing[0]}')
+    images = [dataset[where[path]] for path in paths]
     model = init_model(
-        load(work_dir), last_checkpoint(work_dir),
+        cfg, last_checkpoint(work_dir),
         device='cuda' if torch.cuda.is_available() else 'cpu')
     with torch.no_grad():
         found = [model.test_step(pseudo_collate([image])) for image in images]
@@ -83,15 +91,16 @@ def main() -> None:
         load([*runs.values()][0]).test_dataloader.dataset)
     count = min(args.images, len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
-    columns, loaded = {}, [dataset[i] for i in chosen]
+    paths = [dataset.get_data_info(i)['img_path'] for i in chosen]
+    columns = {}
     if not args.labels_only:
-        samples = [image['data_samples'] for image in loaded]
-        columns['image'] = [np.array(Image.open(sample.img_path).convert(
-            'RGB')) for sample in samples]
-        columns['truth'] = [sample.gt_sem_seg.data[0].numpy()
-                            for sample in samples]
+        columns['image'] = [np.array(Image.open(path).convert('RGB'))
+                            for path in paths]
+        columns['truth'] = [
+            dataset[i]['data_samples'].gt_sem_seg.data[0].numpy()
+            for i in chosen]
     for name, folder in runs.items():
-        columns[name] = predictions(folder, loaded)
+        columns[name] = predictions(folder, paths)
     palette = np.full((256, 3), 255, np.uint8)
     palette[:len(dataset.metainfo['palette'])] = dataset.metainfo['palette']
     args.out.parent.mkdir(parents=True, exist_ok=True)

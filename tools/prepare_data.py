@@ -64,6 +64,9 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.check_only and args.archives:
         parser.error('--check-only reads no archives: leave them out')
+    for archive in args.archives:
+        if not archive.is_file():
+            parser.error(f'{archive} does not exist')
     return args
 
 

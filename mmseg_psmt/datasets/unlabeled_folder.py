@@ -24,13 +24,14 @@ TRIES = 10
 
 @DATASETS.register_module()
 class UnlabeledFolder(BaseSegDataset):
-    """Images of any size and suffix, without masks or annotation files.
+    """Images of any size, without masks or annotation files.
 
-    Each is decoded once when the data set is initialised, the ranks sharing
-    the work, and broken ones are named. A JPEG of 480 x 360 takes about 2 ms
-    of one CPU core. An image that can no longer be loaded later on is named
-    in a warning, and the next one stands in for it. OpenCV 4 does not notice
-    a JPEG truncated by then; ``imdecode_backend='pillow'`` of
+    They are JPEG, PNG, BMP, TIFF or WebP by their suffix; files of others are
+    counted in the log. Each is decoded once when the data set is initialised,
+    the ranks sharing the work, and broken ones are named. A JPEG of 480 x 360
+    takes about 2 ms of one CPU core. An image that can no longer be loaded
+    later on is named in a warning, and the next one stands in for it. OpenCV 4
+    does not notice a JPEG truncated by then; ``imdecode_backend='pillow'`` of
     ``LoadImageFromFile`` does.
 
     Args:
