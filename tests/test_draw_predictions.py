@@ -1,4 +1,5 @@
 """tools/draw_predictions.py beside mmseg's own test tool."""
+import runpy
 import shutil
 import subprocess
 import sys
@@ -42,11 +43,18 @@ def call(tool, *words):
     return done.stdout
 
 
-def test_columns_are_image_truth_and_what_the_test_tool_predicts(root):
+def draw(monkeypatch, *words):
+    tool = REPO / 'tools/draw_predictions.py'
+    monkeypatch.setattr(sys, 'argv', [str(tool), *words])
+    monkeypatch.syspath_prepend(tool.parent)
+    runpy.run_path(str(tool), run_name='__main__')
+
+
+def test_columns_are_image_truth_and_what_the_test_tool_predicts(
+        root, monkeypatch):
     call('train', 'plain.py', '--work-dir', 'run')
     call('test', 'plain.py', 'run/iter_2.pth', '--out', 'masks')
-    call('draw_predictions', 'net=run', '--out', 'new/sheet.png',
-         '--images', 3)
+    draw(monkeypatch, 'net=run', '--out', 'new/sheet.png', '--images', '3')
     shutil.copytree('run', 'half')
     dumped, = Path('half').glob('*/vis_data/config.py')
     cfg = Config.fromfile(dumped)
@@ -55,8 +63,8 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(root):
     cfg.dump(dumped)
     call('test', dumped, 'run/iter_2.pth', '--out', 'half_masks',
          '--work-dir', 'half/test')
-    call('draw_predictions', 'net=run', 'half=half', '--out', 'labels.png',
-         '--images', 9, '--labels-only')
+    draw(monkeypatch, 'net=run', 'half=half', '--out', 'labels.png',
+         '--images', '9', '--labels-only')
     sheet = np.array(Image.open('new/sheet.png'))
     assert sheet.shape == (24 + 3 * 64, 3 * 64, 3)
     palette = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0],
