@@ -136,7 +136,8 @@ ABLATIONS = {
         mix=[],
         consistency=dict(type='SoftmaxMSELoss')),
     'faithful': dict(
-        tvat=dict(type='TVAT', xi=1e-6, norm_eps=1e-8), teacher_norm='batch'),
+        tvat=dict(type='TVAT', start='feature', xi=1e-6, norm_eps=1e-8),
+        teacher_norm='batch'),
 }
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.optim import OptimWrapper
+from mmseg.models.decode_heads import decode_head
+from mmseg.models.losses import CrossEntropyLoss, accuracy
 from mmseg.registry import HOOKS
 from test_finite import build as runner_of  # noqa: F401
 from test_finite import root  # noqa: F401
@@ -13,6 +15,7 @@ from test_psmt import SEGMENTOR, batch, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg_psmt.engine import DeferredRuntimeInfoHook
+from mmseg_psmt.models.accuracy import pixel_accuracy
 from mmseg_psmt.stack import allow_checkpoint_globals
 
 STILL = copy.deepcopy(SEGMENTOR)  # nothing differs between one pass and two
@@ -171,11 +174,15 @@ def test_teachers_move_with_the_steps_of_accumulated_gradients():
             assert torch.equal(after, before)
 
 
-@pytest.mark.parametrize('tvat_with, judges', [
-    ('teachers', (0, 1)), ('active', (1, ))])
-def test_tvat_attacks_the_active_teacher_or_both(tvat_with, judges):
-    model = build(tvat_with=tvat_with, alternate_every=1)
-    model.iter = 1
+@pytest.mark.parametrize('options, judges', [
+    (dict(tvat_with='teachers'), (0, 1)),
+    (dict(tvat_with='active'), (1, )),
+    (dict(), (1, )),
+    (dict(teachers_init='independent', warmup_iters=2), (0, 1)),
+])
+def test_tvat_attacks_the_active_teacher_or_both(options, judges):
+    model = build(alternate_every=1, **options)
+    model.iter = 1 + model.warmup_iters
     for i, teacher in enumerate(model.teachers):
         teacher.decode_head.cls_seg = lambda feat, i=i: feat[:, :7] * 10**i
     feat = torch.rand(2, 24, 9, 9)
@@ -197,12 +204,46 @@ def test_chunks_of_tvat_need_independent_images():
 
 
 class Fetched(TorchDispatchMode):
-    """Counts numbers that the host waits for."""
+    """Counts numbers and sizes that the host waits for."""
     count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
+        self.count += func is torch.ops.aten._local_scalar_dense.default or (
+            func is torch.ops.aten.index.Tensor
+            and any(x is not None and x.dtype == torch.bool for x in args[1]))
         return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize('ignored', [0., 0.3, 1.])
+@pytest.mark.parametrize('ignore_index', [255, 2, None])
+def test_the_accuracy_in_the_log_is_that_of_mmseg(ignored, ignore_index):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 7, 9, 9), torch.randint(7, (2, 9, 9))
+    if ignore_index is not None:
+        labels[torch.rand(labels.shape) < ignored] = ignore_index
+    with Fetched() as fetched:
+        found = pixel_accuracy(logits, labels, ignore_index=ignore_index)
+    assert fetched.count == 0
+    torch.testing.assert_close(
+        found, accuracy(logits, labels, ignore_index=ignore_index).squeeze())
+
+
+def test_a_loss_sorts_and_waits_for_no_accuracy():
+    """As many numbers as mmseg's cross-entropy wants, one for each head."""
+    model = build(tvat=None)
+    data = batch(model)
+    with Fetched() as fetched:
+        quick = model.loss(**data)['sup.decode.acc_seg']
+    waits = sum(loss.avg_non_ignore for loss in model.segmentor.modules()
+                if isinstance(loss, CrossEntropyLoss))
+    assert fetched.count == waits
+    assert decode_head.accuracy is accuracy
+    for module in model.segmentor.modules():  # alike without dropout
+        module.training &= not isinstance(module, torch.nn.Dropout2d)
+    quick = model.loss(**data)['sup.decode.acc_seg']
+    stock = model.segmentor.loss(
+        data['inputs']['labeled'], data['data_samples']['labeled'])
+    torch.testing.assert_close(quick, stock['decode.acc_seg'].squeeze())
 
 
 def test_losses_are_fetched_when_they_are_read(runner_of, tmp_path):  # noqa: F811

@@ -240,7 +240,7 @@ class Port(Nets):
                 for net in self.teachers) / len(self.teachers)
 
         with self.tap.perturbed(lambda feat: t_vat(
-                feat, decode, xi=1e-6, norm_eps=1e-8)):
+                feat, decode, xi=1e-6, norm_eps=1e-8, start='feature')):
             return self.upsampled(self.student(images), images)
 
     def measured(self, logits: Tensor, labels: Tensor) -> List[np.ndarray]:
@@ -311,7 +311,10 @@ class Waits(TorchDispatchMode):
         self.counts = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__ in SYNCS:
+        name = func.overloadpacket.__name__
+        masked = name in ('index', 'index_put_') and any(
+            mask is not None and mask.dtype == torch.bool for mask in args[1])
+        if masked or name in SYNCS:
             self.note()
         return func(*args, **kwargs or {})
 
@@ -445,6 +448,8 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
                          'floor is not known')
     segmentor.pretrained = None
     segmentor.backbone.pop('init_cfg', None)
+    if cfg.model.get('teachers_init') == 'independent':
+        cfg.model.setdefault('tvat_with', 'teachers')
     cfg.model.update(teachers_init='copy', warmup_iters=0, ramp_iters=0)
     cfg.model.data_preprocessor.size = (crop, crop)
     batch = batch or cfg.train_dataloader.batch_size

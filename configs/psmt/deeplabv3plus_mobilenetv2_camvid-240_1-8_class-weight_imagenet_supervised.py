@@ -1,6 +1,6 @@
 _base_ = './deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight_supervised.py'
 load_from = None
-max_iters = 12000
+max_iters = 8000
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0., end=max_iters, by_epoch=False)

@@ -1,6 +1,7 @@
 """Conf-CE: cross-entropy weighted by the teachers' confidence."""
+from math import inf
 from numbers import Real
-from typing import Optional
+from typing import Optional, Sequence
 
 import torch
 import torch.nn as nn
@@ -8,20 +9,30 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ..options import require
 
-def average_over(values: Tensor, counted: Tensor, among: Tensor) -> Tensor:
+
+def average_over(values: Tensor,
+                 counted: Tensor,
+                 among: Tensor,
+                 weight: Optional[Tensor] = None) -> Tensor:
     """Sum of ``values`` where ``counted`` over the number of ``among``.
 
     Args:
         values (Tensor): Any shape.
         counted (Tensor): Bool mask of that shape.
         among (Tensor): Bool mask of that shape.
+        weight (Tensor, optional): How much each counts, in both, of that
+            shape. None counts all alike.
 
     Returns:
         Tensor: Scalar; 0 where ``among`` is empty.
     """
-    total = torch.where(counted, values, torch.zeros_like(values)).sum()
-    return total / among.sum().clamp(min=1)
+    none = torch.zeros_like(values)
+    weight = torch.ones_like(values) if weight is None else weight
+    total = torch.where(counted, weight * values, none).sum()
+    return total / torch.where(among, weight, none).sum().clamp(
+        min=torch.finfo(values.dtype).tiny)
 
 
 def _check(threshold: float, reduction: str) -> None:
@@ -37,7 +48,8 @@ def conf_ce(logits: Tensor,
             targets: Tensor,
             threshold: float = 0.6,
             valid: Optional[Tensor] = None,
-            reduction: str = 'kept') -> Tensor:
+            reduction: str = 'kept',
+            class_weight: Optional[Tensor] = None) -> Tensor:
     """Confidence-weighted cross-entropy of PS-MT (arXiv 2111.12903, sec. 3.2).
 
     With ``c = max softmax(targets)``, a pixel with ``c >= threshold`` costs
@@ -53,22 +65,32 @@ def conf_ce(logits: Tensor,
         reduction (str): 'kept' averages over the confident valid pixels, as
             the released code does; 'valid' over all valid pixels, as the
             formula of the paper does.
+        class_weight (Tensor, optional): How much a pixel of each pseudo
+            label counts, shape (C, ). The average is weighted, too, as in
+            :class:`mmseg.models.CrossEntropyLoss`.
 
     Returns:
         Tensor: Scalar. Exactly 0, with a graph, where no pixel counts.
 
     Raises:
-        ValueError: On a threshold outside [0, 1] or an unknown reduction.
+        ValueError: On a threshold outside [0, 1], an unknown reduction, or
+            weights of another number of classes.
     """
     _check(threshold, reduction)
+    if class_weight is not None and len(class_weight) != logits.size(1):
+        raise ValueError(
+            f'class_weight has {len(class_weight)} weights for '
+            f'{logits.size(1)} classes')
     with torch.no_grad():
         confidence, label = F.softmax(targets.float(), dim=1).max(dim=1)
         if valid is None:
             valid = torch.ones_like(label, dtype=torch.bool)
         kept = valid & (confidence >= threshold)
+        weight = None if class_weight is None else class_weight[label]
     loss = confidence * F.cross_entropy(
         logits.float(), label, reduction='none')
-    return average_over(loss, kept, kept if reduction == 'kept' else valid)
+    return average_over(loss, kept, kept if reduction == 'kept' else valid,
+                        weight)
 
 
 @MODELS.register_module()
@@ -79,16 +101,27 @@ class ConfCELoss(nn.Module):
         threshold (float): Least confidence of a pixel that counts, in
             [0, 1]. Defaults to 0.6.
         reduction (str): 'kept' or 'valid'. Defaults to 'kept'.
+        class_weight (Sequence[float], optional): Of each class. Defaults to
+            all alike.
     """
 
-    def __init__(self, threshold: float = 0.6, reduction: str = 'kept'):
+    def __init__(self,
+                 threshold: float = 0.6,
+                 reduction: str = 'kept',
+                 class_weight: Optional[Sequence[float]] = None):
         super().__init__()
         _check(threshold, reduction)
+        if class_weight is not None:
+            require('class_weight', class_weight, 'a list of weights above 0',
+                    lambda x: all(0 < weight < inf for weight in x))
+            class_weight = torch.tensor(class_weight, dtype=torch.float32)
         self.threshold = threshold
         self.reduction = reduction
+        self.register_buffer('class_weight', class_weight, persistent=False)
 
     def forward(self,
                 logits: Tensor,
                 targets: Tensor,
                 valid: Optional[Tensor] = None) -> Tensor:
-        return conf_ce(logits, targets, self.threshold, valid, self.reduction)
+        return conf_ce(logits, targets, self.threshold, valid, self.reduction,
+                       self.class_weight)

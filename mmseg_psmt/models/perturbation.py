@@ -1,4 +1,5 @@
 """T-VAT: the feature perturbation that the teachers find hardest."""
+from contextlib import nullcontext
 from math import inf
 from numbers import Integral, Real
 from typing import Callable, Optional
@@ -11,7 +12,7 @@ from torch import Tensor
 
 
 def _check(xi: float, eps: float, num_iters: int, norm_eps: float,
-           chunk: Optional[int]) -> None:
+           chunk: Optional[int], start: str) -> None:
     if not (all(isinstance(x, Real) for x in (xi, eps, norm_eps))
             and 0 < xi < inf and 0 < eps < inf and 0 <= norm_eps < inf):
         raise ValueError('xi and eps must be positive and norm_eps at least '
@@ -23,39 +24,71 @@ def _check(xi: float, eps: float, num_iters: int, norm_eps: float,
     if chunk is not None and not (isinstance(chunk, Integral) and chunk >= 1):
         raise ValueError('chunk must be None or a whole number of at least 1, '
                          f'got {chunk!r}')
+    if start not in ('logits', 'feature'):
+        raise ValueError("start must be 'logits' or 'feature', got "
+                         f'{start!r}')
+    if norm_eps and start == 'logits':
+        raise ValueError("norm_eps needs start='feature': the gradient that "
+                         "'logits' begins with has no scale of its own")
 
 
 def _scaled(d: Tensor, length: float, fallback: Tensor,
             norm_eps: float) -> Tensor:
     """Scale each sample of ``d`` to an L2 norm, whatever its magnitude.
 
-    A sample that is all zero or not finite takes that of ``fallback``. A
-    ``norm_eps`` is added to a plain norm instead.
+    A sample that is all zero or not finite takes that of ``fallback``, which
+    is broadcast. A ``norm_eps`` is added to a plain norm instead.
     """
-    flat = d.flatten(1)
+    rows = (-1, *[1] * (d.dim() - 1))
     if norm_eps:
-        norm = flat.norm(dim=1, keepdim=True)
-        return (flat * (length / (norm + norm_eps))).view_as(d)
-    fallback = fallback.flatten(1)
+        norm = d.flatten(1).norm(dim=1).view(rows)
+        return d * (length / (norm + norm_eps))
     norm, other = (  # float64 holds the squares of all float32
-        torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
-        for x in (flat, fallback))
+        torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)
+        for x in (d, fallback))
+    other = other * (d.numel() / fallback.numel())**0.5
     usable = torch.isfinite(norm) & (norm > 0)
     root = (length / torch.where(usable, norm, other)).sqrt().float()
-    scaled = torch.where(usable, flat, fallback)
-    return scaled.mul_(root).mul_(root).view_as(d)
+    scaled = torch.where(usable.view(rows), d, fallback)
+    return scaled.mul_(root.view(rows)).mul_(root.view(rows))
+
+
+def _pull(clean: Tensor, generator: Optional[torch.Generator]) -> Tensor:
+    """Gradient by the logits that draws each image to random classes.
+
+    It is ``F u``, with the covariance ``F`` of the classes at each pixel and
+    one random ``u`` for all pixels of an image. Scaled to a maximum of 1, for
+    float16 holds nothing of what confident teachers leave.
+    """
+    u = torch.stack([  # image by image, so that chunks draw the same
+        torch.randn(clean.size(1), generator=generator, device=clean.device)
+        for _ in clean
+    ])[..., None, None]
+    pull = clean * (u - (clean * u).sum(dim=1, keepdim=True))
+    most = pull.abs().amax(dim=(1, 2, 3), keepdim=True)
+    return pull / most.clamp(min=torch.finfo(most.dtype).tiny)
 
 
 def _ascend(feat: Tensor, decode: Callable[[Tensor], Tensor], noise: Tensor,
-            xi: float, eps: float, num_iters: int, norm_eps: float) -> Tensor:
-    """The power iteration of :func:`t_vat` from a first direction."""
-    step = _scaled(noise, xi, noise, norm_eps)
-    with torch.no_grad():
-        clean = F.softmax(decode(feat).float(), dim=1)
-    for length in [xi] * (num_iters - 1) + [eps]:
+            xi: float, eps: float, num_iters: int, norm_eps: float, start: str,
+            generator: Optional[torch.Generator]) -> Tensor:
+    """The power iteration of :func:`t_vat` on some samples."""
+    lengths = [xi] * (num_iters - 1) + [eps]
+    halfway = start == 'logits'
+    with torch.set_grad_enabled(halfway):
+        # a view, because torch's hooks of modules take no leaf
+        logits = decode(feat.requires_grad_(halfway).view_as(feat)).float()
+    clean = F.softmax(logits.detach(), dim=1)
+    if halfway:
+        gradient, = torch.autograd.grad(logits, feat, _pull(clean, generator))
+        step = _scaled(gradient, lengths.pop(0), noise, norm_eps)
+    else:
+        step = _scaled(noise, xi, noise, norm_eps)
+    for length in lengths:
         with torch.enable_grad():
             step.requires_grad_()
-            log_perturbed = F.log_softmax(decode(feat + step).float(), dim=1)
+            log_perturbed = F.log_softmax(
+                decode(feat.detach() + step).float(), dim=1)
             divergence = F.kl_div(log_perturbed, clean, reduction='sum')
         gradient, = torch.autograd.grad(divergence, step)
         step = _scaled(gradient, length, step.detach(), norm_eps)
@@ -69,6 +102,7 @@ def t_vat(feat: Tensor,
           num_iters: int = 1,
           norm_eps: float = 0.,
           chunk: Optional[int] = None,
+          start: str = 'logits',
           generator: Optional[torch.Generator] = None) -> Tensor:
     """Virtual adversarial perturbation of a feature, judged by the teachers.
 
@@ -77,9 +111,12 @@ def t_vat(feat: Tensor,
     ``softmax(decode(feat + r))`` by power iteration (Miyato et al.,
     arXiv 1704.03976; with teachers: PS-MT, arXiv 2111.12903, eq. 3).
 
-    Everything is computed in float32 outside autocast and normalised without
-    an additive constant: with ``xi = 1e-6`` or a constant in the norm the
-    perturbation shrinks with the teachers' confidence.
+    Near ``feat`` the Hessian of the divergence is ``J' F J``, with the
+    Jacobian ``J`` of ``decode`` and the covariance ``F`` of the classes at
+    each pixel. An iteration takes ``d`` to ``J' F J d``, by a finite
+    difference of length ``xi``. Results are normalised without an additive
+    constant: with ``xi = 1e-6`` or a constant in the norm the perturbation
+    shrinks with the teachers' confidence.
 
     Args:
         feat (Tensor): Feature, shape (N, C, H, W). It is neither modified
@@ -90,30 +127,45 @@ def t_vat(feat: Tensor,
         eps (float): L2 norm of the result per sample.
         num_iters (int): Power iterations.
         norm_eps (float): Added to the norms, as in the released code; the
-            result then has a norm of at most ``eps``.
+            result then has a norm of at most ``eps``. Needs 'feature'.
         chunk (int, optional): Samples that are decoded at once, for less
             memory. The result is the same if ``decode`` maps each sample by
             itself. None takes all.
-        generator (torch.Generator, optional): Source of the first direction,
+        start (str): Where the first iteration begins. 'feature' takes a
+            random feature ``d``, as the paper does. 'logits' takes random
+            logits, the same at all pixels of an image, for ``J d``: the
+            first iteration then decodes once instead of twice and needs no
+            finite difference.
+        generator (torch.Generator, optional): Source of the random numbers,
             on the device of ``feat``.
 
     Returns:
         Tensor: ``r_adv``, float32, shape of ``feat``, norm ``eps`` for each
-        sample. A sample whose KL is flat keeps its random direction.
+        sample. A sample whose KL is flat gets a random direction. Finite
+        differences are computed in float32 outside autocast; without them,
+        that is with 'logits' and one iteration, autocast is heeded.
 
     Raises:
         ValueError: If ``xi``, ``eps``, ``num_iters`` or ``chunk`` is not
-            positive, or ``norm_eps`` is negative.
+            positive, ``norm_eps`` is negative or meets 'logits', or
+            ``start`` is unknown.
     """
-    _check(xi, eps, num_iters, norm_eps, chunk)
-    with torch.autocast(feat.device.type, enabled=False):
+    _check(xi, eps, num_iters, norm_eps, chunk, start)
+    shape = list(feat.shape)
+    if start == 'logits':  # noise is for flat samples alone
+        shape[2:] = [1] * len(shape[2:])
+        exact = num_iters > 1
+    else:
+        exact = True
+    with (torch.autocast(feat.device.type, enabled=False)
+          if exact else nullcontext()):
         feat = feat.detach().float()
-        noise = torch.randn(
-            feat.shape, generator=generator, device=feat.device)
+        noise = torch.randn(shape, generator=generator, device=feat.device)
         size = chunk or len(feat)
         parts = [
-            _ascend(part, decode, start, xi, eps, num_iters, norm_eps)
-            for part, start in zip(feat.split(size), noise.split(size))
+            _ascend(part, decode, first, xi, eps, num_iters, norm_eps, start,
+                    generator)
+            for part, first in zip(feat.split(size), noise.split(size))
         ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -128,6 +180,7 @@ class TVAT(nn.Module):
         num_iters (int): Power iterations. Defaults to 1.
         norm_eps (float): See :func:`t_vat`. Defaults to 0.
         chunk (int, optional): See :func:`t_vat`. Defaults to all.
+        start (str): See :func:`t_vat`. Defaults to 'logits'.
     """
 
     def __init__(self,
@@ -135,16 +188,18 @@ class TVAT(nn.Module):
                  eps: float = 2.0,
                  num_iters: int = 1,
                  norm_eps: float = 0.,
-                 chunk: Optional[int] = None):
+                 chunk: Optional[int] = None,
+                 start: str = 'logits'):
         super().__init__()
-        _check(xi, eps, num_iters, norm_eps, chunk)
+        _check(xi, eps, num_iters, norm_eps, chunk, start)
         self.xi = xi
         self.eps = eps
         self.num_iters = num_iters
         self.norm_eps = norm_eps
         self.chunk = chunk
+        self.start = start
 
     def forward(self, feat: Tensor,
                 decode: Callable[[Tensor], Tensor]) -> Tensor:
         return t_vat(feat, decode, self.xi, self.eps, self.num_iters,
-                     self.norm_eps, self.chunk)
+                     self.norm_eps, self.chunk, self.start)

@@ -19,6 +19,7 @@ from mmseg.utils import (
 from torch import Tensor
 
 from ..options import require, require_number, require_whole
+from .accuracy import quick_accuracy
 from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
@@ -65,9 +66,10 @@ class PSMT(BaseSegmentor):
             teacher speaks, see :func:`ensemble`. Defaults to all.
         tvat (dict, optional): The feature perturbation, :class:`TVAT` if it
             names no type. None for none.
-        tvat_with (str): Whose prediction it attacks: that of both 'teachers',
-            or of the 'active' one alone, for half the arithmetic. Defaults
-            to 'teachers'.
+        tvat_with (str, optional): Whose prediction it attacks: that of both
+            'teachers', or of the 'active' one alone, for half the
+            arithmetic. Defaults to 'active' for copies, which stay alike,
+            and to 'teachers' for independent ones.
         perturb (Sequence[str]): Images whose features it perturbs, of
             'labeled' and 'unlabeled'. Defaults to both.
         perturb_at (str, optional): See :func:`find_site`.
@@ -101,7 +103,7 @@ class PSMT(BaseSegmentor):
                  teacher_norm: str = 'running',
                  assist_topk: Optional[int] = None,
                  tvat: OptConfigType = dict(type='TVAT'),
-                 tvat_with: str = 'teachers',
+                 tvat_with: Optional[str] = None,
                  perturb: Sequence[str] = ('labeled', 'unlabeled'),
                  perturb_at: Optional[str] = None,
                  one_pass: bool = False,
@@ -156,7 +158,7 @@ class PSMT(BaseSegmentor):
                 "model.teacher_norm='batch'",
                 lambda x: x is None or teacher_norm != 'batch')
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
-                lambda x: x in ('teachers', 'active'))
+                lambda x: x in (None, 'teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
         require_whole('model.ramp_iters', ramp_iters, 0)
         require('model.ramp_kind', ramp_kind, f'one of {[*KINDS]}',
@@ -180,7 +182,8 @@ class PSMT(BaseSegmentor):
         self.average_buffers = average_buffers
         self.alternate_every = alternate_every
         self.assist_topk = assist_topk
-        self.tvat_with = tvat_with
+        self.tvat_with = tvat_with or (
+            'active' if teachers_init == 'copy' else 'teachers')
         self.perturb = perturb
         self.tvat = (None if tvat is None else
                      MODELS.build({'type': 'TVAT', **tvat}))
@@ -309,7 +312,8 @@ class PSMT(BaseSegmentor):
                 'PSMT does not know the iteration: add '
                 "dict(type='TeacherEMAHook') to custom_hooks")
         labeled = inputs['labeled'], data_samples['labeled']
-        with fork_rng(self.iter, labeled[0].device) as rng:
+        with quick_accuracy(), fork_rng(self.iter,
+                                        labeled[0].device) as rng:
             if self.iter < self.warmup_iters:
                 return {
                     **add_prefix(self.segmentor.loss(*labeled), 'sup'),

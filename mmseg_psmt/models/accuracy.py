@@ -1,0 +1,39 @@
+"""The pixel accuracy in the log without a wait for the device."""
+from contextlib import contextmanager
+from typing import Iterator, Optional
+
+import torch
+from mmseg.models.decode_heads import decode_head
+from torch import Tensor
+
+
+def pixel_accuracy(pred: Tensor,
+                   target: Tensor,
+                   ignore_index: Optional[int] = None) -> Tensor:
+    """What :func:`mmseg.models.losses.accuracy` says of the first class.
+
+    That sorts the classes of each pixel and waits for the number of pixels.
+
+    Args:
+        pred (Tensor): Logits, shape (N, C, H, W).
+        target (Tensor): Labels, shape (N, H, W).
+        ignore_index (int, optional): Label that does not count.
+
+    Returns:
+        Tensor: Percent, a scalar; 100 where no pixel counts.
+    """
+    known = target != (-1 if ignore_index is None else ignore_index)
+    right = known & (pred.max(dim=1).indices == target)
+    eps = torch.finfo(torch.float32).eps
+    return 100 * (right.sum() + eps) / (known.sum() + eps)
+
+
+@contextmanager
+def quick_accuracy() -> Iterator[None]:
+    """Context in which mmseg's decode heads log :func:`pixel_accuracy`."""
+    stock = decode_head.accuracy
+    decode_head.accuracy = pixel_accuracy
+    try:
+        yield
+    finally:
+        decode_head.accuracy = stock
