@@ -3,8 +3,10 @@ import gzip
 import json
 import runpy
 import sys
+import warnings
 
 import pytest
+import torch
 from test_tools import REPO
 
 SHAPES = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
@@ -68,6 +70,24 @@ def test_parts_of_a_step(measured, tmp_path):
     with gzip.open(tmp_path / 'trace_33_2.json.gz') as file:
         names = {event['name'] for event in json.load(file)['traceEvents']}
     assert {*size['parts']} <= names
+
+
+def test_waits_are_those_that_cuda_tells(tool, monkeypatch):
+    """And no other warning; on CPU, masks whose size the host must know."""
+    with tool['waits']() as counts:
+        torch.rand(3)[torch.rand(3) > 2]
+        torch.rand(3)[torch.arange(2)]
+    caller = 'tests/test_benchmark.py:test_waits_are_those_that_cuda_tells'
+    assert counts == {caller: 1}
+    modes = []
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.set_sync_debug_mode', modes.append)
+    with tool['waits']() as counts:
+        warnings.warn('called a synchronizing CUDA operation')
+        warnings.warn('called a synchronizing CUDA operation')
+        warnings.warn('align_corners')
+    assert counts == {caller: 2}
+    assert modes == ['warn', 'default']
 
 
 @pytest.mark.parametrize('words', [

@@ -45,11 +45,15 @@ def table(tmp_path, monkeypatch, capsys):
 
 
 def test_equal_teachers_agree_and_beat_noise(table):
-    assert len(table) == 6
-    assert table['both teachers'][0] == 1
-    assert table['one teacher'] == table['both teachers']
+    assert len(table) == 9
+    assert table['both, feature'][0] == 1
+    for start in 'feature', 'logits':
+        assert table[f'one, {start}'] == table[f'both, {start}']
+        assert table['random'][1] < table[f'both, {start}'][1] / 2
     assert table['random'][0] < 0.2
-    assert table['random'][1] < table['both teachers'][1] / 2
+    assert table['both, logits'][0] < 0.9
+    assert table['both, logits, bfloat16'][1] == pytest.approx(
+        table['both, logits'][1], rel=0.1)
 
 
 def test_a_config_without_t_vat_is_refused(tmp_path, monkeypatch):

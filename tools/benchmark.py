@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Tuple
+from typing import Callable, Dict, Iterator, List, Tuple, Union
 
 import mmengine
 import numpy as np
@@ -318,7 +318,12 @@ class Waits(TorchDispatchMode):
             self.note()
         return func(*args, **kwargs or {})
 
-    def note(self, *args, **kwargs) -> None:
+    def heed(self, warning: Union[Warning, str], *args, **kwargs) -> None:
+        """A warning, perhaps that of CUDA."""
+        if 'synchronizing' in str(warning):
+            self.note()
+
+    def note(self) -> None:
         frames = [
             frame for frame in traceback.extract_stack()
             if not re.search(r'/torch/|/warnings.py|tools/benchmark.py',
@@ -338,7 +343,7 @@ def waits() -> Iterator[Counter]:
     if torch.cuda.is_available():
         with warnings.catch_warnings():
             warnings.simplefilter('always')
-            warnings.showwarning = mode.note
+            warnings.showwarning = mode.heed
             torch.cuda.set_sync_debug_mode('warn')
             try:
                 yield mode.counts

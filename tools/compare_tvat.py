@@ -13,17 +13,21 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from torch import Tensor
 
-from mmseg_psmt.models import PSMT
+from mmseg_psmt.models import PSMT, ensemble
 from mmseg_psmt.models.heads import tapped_head
 from mmseg_psmt.models.perturbation import t_vat
+
+REFERENCE = 'both, feature'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Perturb the student's features of a trained PS-MT "
-        'checkpoint in several ways and print, for each, the cosine with the '
-        'direction of the method (without its sign, which is that of the '
-        'random start) and the KL divergence that it causes at the same norm.')
+        'checkpoint in several ways: judged by both teachers or one, and '
+        'begun with a random feature or random logits. For each print the '
+        "cosine with the paper's direction (without its sign, which is that "
+        "of the random start) and the KL divergence of both teachers' "
+        'prediction that it causes at the same norm.')
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--batches', type=int, default=8, help='to average')
@@ -51,32 +55,46 @@ def features(model: PSMT, images: Tensor) -> Tensor:
 def directions(model: PSMT, feat: Tensor, size: torch.Size,
                seed: int) -> Dict[str, Tensor]:
     """Perturbations of one feature by the way in which they were found."""
-    options = dict(xi=model.tvat.xi, eps=model.tvat.eps,
-                   num_iters=model.tvat.num_iters,
-                   norm_eps=model.tvat.norm_eps)
+    xi, eps = model.tvat.xi, model.tvat.eps
 
-    def found(decode: Callable[[Tensor], Tensor], start: Tensor = feat,
-              seed: int = seed) -> Tensor:
-        generator = torch.Generator(feat.device).manual_seed(seed)
-        return t_vat(start, decode, **options, generator=generator)
+    def both(feat: Tensor) -> Tensor:
+        return ensemble(*(model.tap.decode(tapped_head(teacher), feat)
+                          for teacher in model.teachers))
+
+    def one(feat: Tensor) -> Tensor:
+        return model.tap.decode(tapped_head(model.teachers[0]), feat)
+
+    def found(decode: Callable[[Tensor], Tensor], start: str,
+              feat: Tensor = feat, seed: int = seed) -> Tensor:
+        return t_vat(
+            feat, decode, xi, eps, model.tvat.num_iters,
+            model.tvat.norm_eps if start == 'feature' else 0., start=start,
+            generator=torch.Generator(feat.device).manual_seed(seed))
 
     def scaled(r: Tensor) -> Tensor:
         norm = r.flatten(1).norm(dim=1)
-        return r * (model.tvat.eps / norm).view(-1, 1, 1, 1)
+        return r * (eps / norm).view(-1, 1, 1, 1)
 
     def enlarged(x: Tensor, size: torch.Size) -> Tensor:
         return resize(x, size, mode='bilinear',
                       align_corners=model.segmentor.align_corners)
 
-    pooled = found(model.decode, F.avg_pool2d(feat, 2, ceil_mode=True))
+    with torch.autocast(feat.device.type, torch.bfloat16):
+        rounded = found(both, 'logits')
+    pooled = found(
+        both, 'logits', F.avg_pool2d(feat, 2, ceil_mode=True))
     return {
-        'both teachers': found(model.decode),
-        'both, another random start': found(model.decode, seed=seed + 1),
-        'both, logits at the size of the images': found(
-            lambda f: enlarged(model.decode(f), size)),
-        'one teacher': found(lambda f: model.tap.decode(
-            tapped_head(model.teachers[0]), f)),
-        'both, features pooled by 2': scaled(enlarged(pooled, feat.shape[2:])),
+        REFERENCE: found(both, 'feature'),
+        'both, feature, another random one': found(
+            both, 'feature', seed=seed + 1),
+        'both, feature, logits at the size of the images': found(
+            lambda f: enlarged(both(f), size), 'feature'),
+        'one, feature': found(one, 'feature'),
+        'both, logits': found(both, 'logits'),
+        'both, logits, bfloat16': rounded,
+        'both, logits, features pooled by 2': scaled(
+            enlarged(pooled, feat.shape[2:])),
+        'one, logits': found(one, 'logits'),
         'random': scaled(torch.randn_like(feat)),
     }
 
@@ -110,12 +128,12 @@ def main() -> None:
         images = model.data_preprocessor(next(batches), True)['inputs']
         feat = features(model, images['strong'])
         found = directions(model, feat, images['strong'].shape[2:], 2 * seed)
-        reference = found['both teachers'].flatten(1)
+        reference = found[REFERENCE].flatten(1)
         for name, r in found.items():
             cosine = F.cosine_similarity(r.flatten(1), reference).abs()
             results.setdefault(name, []).append(
                 torch.stack([cosine, divergence(model, feat, r)]))
-    print('| direction | cosine | KL per pixel |\n|---|--:|--:|')
+    print('| teachers, start | cosine | KL per pixel |\n|---|--:|--:|')
     for name, values in results.items():
         cosine, kl = torch.cat(values, dim=1).mean(dim=1)
         print(f'| {name} | {cosine:.3f} | {kl:.5f} |')

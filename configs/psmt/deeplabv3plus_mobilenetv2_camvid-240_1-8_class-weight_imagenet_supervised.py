@@ -1,4 +1,5 @@
-_base_ = './deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight_supervised.py'
+_base_ = (
+    './deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight_supervised.py')
 load_from = None
 max_iters = 8000
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -342,8 +342,8 @@ class PSMT(BaseSegmentor):
             self.iter - self.warmup_iters, self.ramp_iters, self.ramp_kind)
         stats.update(
             loss=weight * unsup,
-            weight=unsup.new_tensor(weight),
-            active=unsup.new_tensor(self.active + 1))
+            weight=unsup.new_full((), weight),
+            active=unsup.new_full((), self.active + 1))
         return {**add_prefix(sup, 'sup'), **add_prefix(stats, 'unsup')}
 
     def _stats(self, targets: Tensor, inputs: dict,
