@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..options import require
-
 
 def average_over(values: Tensor,
                  counted: Tensor,
@@ -112,8 +110,11 @@ class ConfCELoss(nn.Module):
         super().__init__()
         _check(threshold, reduction)
         if class_weight is not None:
-            require('class_weight', class_weight, 'a list of weights above 0',
-                    lambda x: all(0 < weight < inf for weight in x))
+            if not (isinstance(class_weight, Sequence) and all(
+                    isinstance(x, Real) and 0 < x < inf
+                    for x in class_weight)):
+                raise ValueError('class_weight must be a list of weights '
+                                 f'above 0, got {class_weight!r}')
             class_weight = torch.tensor(class_weight, dtype=torch.float32)
         self.threshold = threshold
         self.reduction = reduction

@@ -28,8 +28,9 @@ def _check(xi: float, eps: float, num_iters: int, norm_eps: float,
         raise ValueError("start must be 'logits' or 'feature', got "
                          f'{start!r}')
     if norm_eps and start == 'logits':
-        raise ValueError("norm_eps needs start='feature': the gradient that "
-                         "'logits' begins with has no scale of its own")
+        raise ValueError("norm_eps must be 0 with start='logits', whose "
+                         'gradient has no scale of its own, got '
+                         f"{norm_eps!r}: set start='feature' too")
 
 
 def _scaled(d: Tensor, length: float, fallback: Tensor,
