@@ -137,6 +137,7 @@ ABLATIONS = {
         consistency=dict(type='SoftmaxMSELoss')),
     'faithful': dict(
         tvat=dict(type='TVAT', start='feature', xi=1e-6, norm_eps=1e-8),
+        tvat_with='teachers',
         teacher_norm='batch'),
 }
 

@@ -453,8 +453,6 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
                          'floor is not known')
     segmentor.pretrained = None
     segmentor.backbone.pop('init_cfg', None)
-    if cfg.model.get('teachers_init') == 'independent':
-        cfg.model.setdefault('tvat_with', 'teachers')
     cfg.model.update(teachers_init='copy', warmup_iters=0, ramp_iters=0)
     cfg.model.data_preprocessor.size = (crop, crop)
     batch = batch or cfg.train_dataloader.batch_size

@@ -66,10 +66,9 @@ class PSMT(BaseSegmentor):
             teacher speaks, see :func:`ensemble`. Defaults to all.
         tvat (dict, optional): The feature perturbation, :class:`TVAT` if it
             names no type. None for none.
-        tvat_with (str, optional): Whose prediction it attacks: that of both
-            'teachers', or of the 'active' one alone, for half the
-            arithmetic. Defaults to 'active' for copies, which stay alike,
-            and to 'teachers' for independent ones.
+        tvat_with (str): Whose prediction it attacks: that of both 'teachers',
+            as in the paper, or of the 'active' one alone, for half the
+            arithmetic. Defaults to 'active'.
         perturb (Sequence[str]): Images whose features it perturbs, of
             'labeled' and 'unlabeled'. Defaults to both.
         perturb_at (str, optional): See :func:`find_site`.
@@ -103,7 +102,7 @@ class PSMT(BaseSegmentor):
                  teacher_norm: str = 'running',
                  assist_topk: Optional[int] = None,
                  tvat: OptConfigType = dict(type='TVAT'),
-                 tvat_with: Optional[str] = None,
+                 tvat_with: str = 'active',
                  perturb: Sequence[str] = ('labeled', 'unlabeled'),
                  perturb_at: Optional[str] = None,
                  one_pass: bool = False,
@@ -158,7 +157,7 @@ class PSMT(BaseSegmentor):
                 "model.teacher_norm='batch'",
                 lambda x: x is None or teacher_norm != 'batch')
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
-                lambda x: x in (None, 'teachers', 'active'))
+                lambda x: x in ('teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
         require_whole('model.ramp_iters', ramp_iters, 0)
         require('model.ramp_kind', ramp_kind, f'one of {[*KINDS]}',
@@ -182,8 +181,7 @@ class PSMT(BaseSegmentor):
         self.average_buffers = average_buffers
         self.alternate_every = alternate_every
         self.assist_topk = assist_topk
-        self.tvat_with = tvat_with or (
-            'active' if teachers_init == 'copy' else 'teachers')
+        self.tvat_with = tvat_with
         self.perturb = perturb
         self.tvat = (None if tvat is None else
                      MODELS.build({'type': 'TVAT', **tvat}))
