@@ -188,17 +188,6 @@ def test_tvat_attacks_the_active_teacher_or_both(options, judges):
     torch.testing.assert_close(model.decode(feat), expected / len(judges))
 
 
-def test_chunks_of_tvat_need_independent_images():
-    chunked = dict(type='TVAT', chunk=1)
-    for site in None, 'inputs':
-        torch.testing.assert_close(
-            five_steps(tvat=chunked, perturb_at=site)[0],
-            five_steps(tvat=dict(type='TVAT'), perturb_at=site)[0],
-            rtol=5e-3, atol=0)
-    with pytest.raises(ValueError, match='chunk'):
-        build(tvat=chunked, teacher_norm='batch')
-
-
 class Fetched(TorchDispatchMode):
     """Counts numbers and sizes that the host waits for."""
     count = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def _check(xi: float, eps: float, num_iters: int, norm_eps: float,
-           chunk: Optional[int], start: str) -> None:
+           start: str) -> None:
     if not (all(isinstance(x, Real) for x in (xi, eps, norm_eps))
             and 0 < xi < inf and 0 < eps < inf and 0 <= norm_eps < inf):
         raise ValueError('xi and eps must be positive and norm_eps at least '
@@ -21,9 +21,6 @@ def _check(xi: float, eps: float, num_iters: int, norm_eps: float,
     if not (isinstance(num_iters, Integral) and num_iters >= 1):
         raise ValueError('num_iters must be a whole number of at least 1, '
                          f'got {num_iters!r}')
-    if chunk is not None and not (isinstance(chunk, Integral) and chunk >= 1):
-        raise ValueError('chunk must be None or a whole number of at least 1, '
-                         f'got {chunk!r}')
     if start not in ('logits', 'feature'):
         raise ValueError("start must be 'logits' or 'feature', got "
                          f'{start!r}')
@@ -61,39 +58,11 @@ def _pull(clean: Tensor, generator: Optional[torch.Generator]) -> Tensor:
     one random ``u`` for all pixels of an image. Scaled to a maximum of 1, for
     float16 holds nothing of what confident teachers leave.
     """
-    u = torch.stack([  # image by image, so that chunks draw the same
-        torch.randn(clean.size(1), generator=generator, device=clean.device)
-        for _ in clean
-    ])[..., None, None]
+    u = torch.randn(
+        *clean.shape[:2], 1, 1, generator=generator, device=clean.device)
     pull = clean * (u - (clean * u).sum(dim=1, keepdim=True))
     most = pull.abs().amax(dim=(1, 2, 3), keepdim=True)
     return pull / most.clamp(min=torch.finfo(most.dtype).tiny)
-
-
-def _ascend(feat: Tensor, decode: Callable[[Tensor], Tensor], noise: Tensor,
-            xi: float, eps: float, num_iters: int, norm_eps: float, start: str,
-            generator: Optional[torch.Generator]) -> Tensor:
-    """The power iteration of :func:`t_vat` on some samples."""
-    lengths = [xi] * (num_iters - 1) + [eps]
-    halfway = start == 'logits'
-    with torch.set_grad_enabled(halfway):
-        # a view, because torch's hooks of modules take no leaf
-        logits = decode(feat.requires_grad_(halfway).view_as(feat)).float()
-    clean = F.softmax(logits.detach(), dim=1)
-    if halfway:
-        gradient, = torch.autograd.grad(logits, feat, _pull(clean, generator))
-        step = _scaled(gradient, lengths.pop(0), noise, norm_eps)
-    else:
-        step = _scaled(noise, xi, noise, norm_eps)
-    for length in lengths:
-        with torch.enable_grad():
-            step.requires_grad_()
-            log_perturbed = F.log_softmax(
-                decode(feat.detach() + step).float(), dim=1)
-            divergence = F.kl_div(log_perturbed, clean, reduction='sum')
-        gradient, = torch.autograd.grad(divergence, step)
-        step = _scaled(gradient, length, step.detach(), norm_eps)
-    return step
 
 
 def t_vat(feat: Tensor,
@@ -102,7 +71,6 @@ def t_vat(feat: Tensor,
           eps: float = 2.0,
           num_iters: int = 1,
           norm_eps: float = 0.,
-          chunk: Optional[int] = None,
           start: str = 'logits',
           generator: Optional[torch.Generator] = None) -> Tensor:
     """Virtual adversarial perturbation of a feature, judged by the teachers.
@@ -129,9 +97,6 @@ def t_vat(feat: Tensor,
         num_iters (int): Power iterations.
         norm_eps (float): Added to the norms, as in the released code; the
             result then has a norm of at most ``eps``. Needs 'feature'.
-        chunk (int, optional): Samples that are decoded at once, for less
-            memory. The result is the same if ``decode`` maps each sample by
-            itself. None takes all.
         start (str): Where the first iteration begins. 'feature' takes a
             random feature ``d``, as the paper does. 'logits' takes random
             logits, the same at all pixels of an image, for ``J d``: the
@@ -147,28 +112,41 @@ def t_vat(feat: Tensor,
         that is with 'logits' and one iteration, autocast is heeded.
 
     Raises:
-        ValueError: If ``xi``, ``eps``, ``num_iters`` or ``chunk`` is not
-            positive, ``norm_eps`` is negative or meets 'logits', or
-            ``start`` is unknown.
+        ValueError: If ``xi``, ``eps`` or ``num_iters`` is not positive,
+            ``norm_eps`` is negative or meets 'logits', or ``start`` is
+            unknown.
     """
-    _check(xi, eps, num_iters, norm_eps, chunk, start)
-    shape = list(feat.shape)
-    if start == 'logits':  # noise is for flat samples alone
-        shape[2:] = [1] * len(shape[2:])
-        exact = num_iters > 1
-    else:
-        exact = True
+    _check(xi, eps, num_iters, norm_eps, start)
+    halfway = start == 'logits'
+    exact = num_iters > 1 or not halfway
+    lengths = [xi] * (num_iters - 1) + [eps]
     with (torch.autocast(feat.device.type, enabled=False)
           if exact else nullcontext()):
         feat = feat.detach().float()
+        shape = feat.shape
+        if halfway:  # the noise is for flat samples alone
+            shape = shape[:2] + (1, ) * len(shape[2:])
         noise = torch.randn(shape, generator=generator, device=feat.device)
-        size = chunk or len(feat)
-        parts = [
-            _ascend(part, decode, first, xi, eps, num_iters, norm_eps, start,
-                    generator)
-            for part, first in zip(feat.split(size), noise.split(size))
-        ]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        with torch.set_grad_enabled(halfway):
+            # a view, because torch's hooks of modules take no leaf
+            view = feat.requires_grad_(halfway).view_as(feat)
+            logits = decode(view).float()
+        clean = F.softmax(logits.detach(), dim=1)
+        if halfway:
+            gradient, = torch.autograd.grad(
+                logits, feat, _pull(clean, generator))
+            step = _scaled(gradient, lengths.pop(0), noise, norm_eps)
+        else:
+            step = _scaled(noise, xi, noise, norm_eps)
+        for length in lengths:
+            with torch.enable_grad():
+                step.requires_grad_()
+                log_perturbed = F.log_softmax(
+                    decode(feat.detach() + step).float(), dim=1)
+                divergence = F.kl_div(log_perturbed, clean, reduction='sum')
+            gradient, = torch.autograd.grad(divergence, step)
+            step = _scaled(gradient, length, step.detach(), norm_eps)
+        return step
 
 
 @MODELS.register_module()
@@ -180,7 +158,6 @@ class TVAT(nn.Module):
         eps (float): L2 norm of the perturbation per image. Defaults to 2.0.
         num_iters (int): Power iterations. Defaults to 1.
         norm_eps (float): See :func:`t_vat`. Defaults to 0.
-        chunk (int, optional): See :func:`t_vat`. Defaults to all.
         start (str): See :func:`t_vat`. Defaults to 'logits'.
     """
 
@@ -189,18 +166,16 @@ class TVAT(nn.Module):
                  eps: float = 2.0,
                  num_iters: int = 1,
                  norm_eps: float = 0.,
-                 chunk: Optional[int] = None,
                  start: str = 'logits'):
         super().__init__()
-        _check(xi, eps, num_iters, norm_eps, chunk, start)
+        _check(xi, eps, num_iters, norm_eps, start)
         self.xi = xi
         self.eps = eps
         self.num_iters = num_iters
         self.norm_eps = norm_eps
-        self.chunk = chunk
         self.start = start
 
     def forward(self, feat: Tensor,
                 decode: Callable[[Tensor], Tensor]) -> Tensor:
         return t_vat(feat, decode, self.xi, self.eps, self.num_iters,
-                     self.norm_eps, self.chunk, self.start)
+                     self.norm_eps, self.start)

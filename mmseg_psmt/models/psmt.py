@@ -153,9 +153,6 @@ class PSMT(BaseSegmentor):
                 lambda x: isinstance(x, dict))
         require('model.tvat', tvat, 'None or a config',
                 lambda x: x is None or isinstance(x, dict))
-        require('model.tvat.chunk', (tvat or {}).get('chunk'), 'None with '
-                "model.teacher_norm='batch'",
-                lambda x: x is None or teacher_norm != 'batch')
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
                 lambda x: x in ('teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
