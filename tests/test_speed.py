@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg_psmt.engine import DeferredRuntimeInfoHook
 from mmseg_psmt.models.accuracy import pixel_accuracy
+from mmseg_psmt.models.head_tap import HeadTap
 from mmseg_psmt.stack import allow_checkpoint_globals
 
 STILL = copy.deepcopy(SEGMENTOR)  # nothing differs between one pass and two
@@ -186,6 +187,31 @@ def test_tvat_attacks_the_active_teacher_or_both(options, judges):
         teacher.decode_head.sep_bottleneck(feat)[:, :7] * 10**i
         for i, teacher in enumerate(model.teachers) if i in judges)
     torch.testing.assert_close(model.decode(feat), expected / len(judges))
+
+
+@pytest.mark.parametrize('perturb_at', [None, 'inputs'])
+def test_folded_norms_change_no_number(perturb_at, monkeypatch):
+    norms = []
+
+    class Norms(TorchDispatchMode):
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            norms.append('batch_norm' in str(func))
+            return func(*args, **kwargs or {})
+
+    def run():
+        options = dict(tvat=dict(type='TVAT'), perturb_at=perturb_at)
+        model = build(**options)
+        norms.clear()
+        with Norms():
+            model.pseudo_logits(torch.rand(2, 3, 65, 65))
+        return sum(norms), five_steps(**options)
+
+    few, folded = run()
+    monkeypatch.setattr(HeadTap, 'fold_norms', lambda self, head: None)
+    many, plain = run()
+    assert few < many
+    torch.testing.assert_close(folded[0], plain[0], rtol=1e-3, atol=0)
 
 
 class Fetched(TorchDispatchMode):

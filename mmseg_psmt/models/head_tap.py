@@ -5,6 +5,7 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
+from mmcv.cnn import ConvModule
 from torch import Tensor
 
 from .heads import INPUTS, find_site, head_with_inputs, prediction_of
@@ -75,6 +76,18 @@ class HeadTap:
             yield
         finally:
             self._perturb = None
+
+    def fold_norms(self, head: nn.Module) -> None:
+        """Fold BN into the convolutions at the site of a frozen head.
+
+        In eval mode they then make one tensor instead of two, and the
+        gradient as well, see ``efficient_conv_bn_eval`` of
+        :class:`ConvModule`.
+        """
+        site = head if self.site == INPUTS else head.get_submodule(self.site)
+        for module in site.modules():
+            if isinstance(module, ConvModule):
+                module.turn_on_efficient_conv_bn_eval()
 
     @torch.no_grad()
     def verify(self, segmentor: nn.Module, images: Tensor) -> None:
