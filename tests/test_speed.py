@@ -1,5 +1,6 @@
 """What is faster must be the same."""
 import copy
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg_psmt.engine import DeferredRuntimeInfoHook
 from mmseg_psmt.models.accuracy import pixel_accuracy
-from mmseg_psmt.models.head_tap import HeadTap
 from mmseg_psmt.stack import allow_checkpoint_globals
 
 STILL = copy.deepcopy(SEGMENTOR)  # nothing differs between one pass and two
@@ -189,29 +189,39 @@ def test_tvat_attacks_the_active_teacher_or_both(options, judges):
     torch.testing.assert_close(model.decode(feat), expected / len(judges))
 
 
+class Norms(TorchDispatchMode):
+    """Counts BN layers."""
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 'batch_norm' in str(func)
+        return func(*args, **kwargs or {})
+
+
 @pytest.mark.parametrize('perturb_at', [None, 'inputs'])
 def test_folded_norms_change_no_number(perturb_at, monkeypatch):
-    norms = []
-
-    class Norms(TorchDispatchMode):
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            norms.append('batch_norm' in str(func))
-            return func(*args, **kwargs or {})
 
     def run():
         options = dict(tvat=dict(type='TVAT'), perturb_at=perturb_at)
-        model = build(**options)
-        norms.clear()
-        with Norms():
-            model.pseudo_logits(torch.rand(2, 3, 65, 65))
-        return sum(norms), five_steps(**options)
+        with Norms() as norms:
+            losses, _ = five_steps(**options)
+        return norms.count, losses
 
     few, folded = run()
-    monkeypatch.setattr(HeadTap, 'fold_norms', lambda self, head: None)
+    monkeypatch.setattr(
+        'mmseg_psmt.models.head_tap.folded_norms', nullcontext)
     many, plain = run()
     assert few < many
-    torch.testing.assert_close(folded[0], plain[0], rtol=1e-3, atol=0)
+    torch.testing.assert_close(folded, plain, rtol=1e-3, atol=0)
+
+
+def test_predictions_are_those_of_the_plain_network_to_the_bit():
+    """Though T-VAT has folded the norms of its teachers meanwhile."""
+    model = build().eval()
+    images = torch.rand(2, 3, 65, 65)
+    expected = model.nets['teacher1'][0](images)
+    model.loss(**batch(model))
+    assert torch.equal(model.nets['teacher1'][0](images), expected)
 
 
 class Fetched(TorchDispatchMode):

@@ -13,6 +13,27 @@ from .heads import INPUTS, find_site, head_with_inputs, prediction_of
 Perturb = Callable[[Tensor], Tensor]
 
 
+@contextmanager
+def folded_norms(module: nn.Module) -> Iterator[None]:
+    """Context in which BN in eval mode is folded into convolutions.
+
+    They then make one tensor instead of two, and so does the gradient, see
+    ``efficient_conv_bn_eval`` of mmcv's :class:`ConvModule`. Rounding apart,
+    nothing changes.
+    """
+    convs = [
+        conv for conv in module.modules() if isinstance(conv, ConvModule)
+        and conv.efficient_conv_bn_eval_forward is None
+    ]
+    for conv in convs:
+        conv.turn_on_efficient_conv_bn_eval()
+    try:
+        yield
+    finally:
+        for conv in convs:
+            conv.turn_on_efficient_conv_bn_eval(False)
+
+
 class HeadTap:
     """Perturbs the feature that enters one submodule of a head, the *site*.
 
@@ -77,18 +98,6 @@ class HeadTap:
         finally:
             self._perturb = None
 
-    def fold_norms(self, head: nn.Module) -> None:
-        """Fold BN into the convolutions at the site of a frozen head.
-
-        In eval mode they then make one tensor instead of two, and the
-        gradient as well, see ``efficient_conv_bn_eval`` of
-        :class:`ConvModule`.
-        """
-        site = head if self.site == INPUTS else head.get_submodule(self.site)
-        for module in site.modules():
-            if isinstance(module, ConvModule):
-                module.turn_on_efficient_conv_bn_eval()
-
     @torch.no_grad()
     def verify(self, segmentor: nn.Module, images: Tensor) -> None:
         """Check a site that the user chose, once.
@@ -137,12 +146,14 @@ class HeadTap:
                 is not modified.
         """
         if self.site == INPUTS:
-            return prediction_of(head, head(self._unpack(feat)))
+            with folded_norms(head):
+                return prediction_of(head, head(self._unpack(feat)))
         site = head.get_submodule(self.site)
         # An activation would write into it; a ConvModule only if it begins
         # with one.
         if (getattr(site, 'inplace', False)
                 and getattr(site, 'order', ('act', ))[0] == 'act'):
             feat = feat.clone()
-        feat = site(feat)
+        with folded_norms(site):
+            feat = site(feat)
         return feat if self.site == 'conv_seg' else head.cls_seg(feat)

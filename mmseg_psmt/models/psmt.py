@@ -184,8 +184,6 @@ class PSMT(BaseSegmentor):
                      MODELS.build({'type': 'TVAT', **tvat}))
         if self.tvat is not None:
             self.tap = HeadTap(tapped_head(self.segmentor), perturb_at)
-            for teacher in self.teachers:
-                self.tap.fold_norms(tapped_head(teacher))
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
         self.consistency = MODELS.build({'type': 'ConfCELoss', **consistency})
         self.unsup_weight = unsup_weight
