@@ -2,6 +2,7 @@
 import json
 import logging
 import multiprocessing
+import threading
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 
 from mmseg_psmt.datasets import UnlabeledFolder, unlabeled_folder
+from mmseg_psmt.datasets.unlabeled_folder import in_threads
 from mmseg_psmt.models import SemiSegDataPreProcessor
 
 register_all_modules()
@@ -369,3 +371,11 @@ def test_ranks_share_the_decoding_and_agree(photos, tmp_path):
     assert len({*first, *second}) == 7
     assert kept == agreed == [['a.jpg', 12], ['d.BMP', 15], ['f.TIFF', 17],
                               ['g.webp', 18], ['e.tif', 16]]
+
+
+def test_no_thread_ends_before_workers_are_forked():
+    """One that ends may hold a lock of OpenCV, which a worker would inherit."""
+    threads = in_threads(lambda _: threading.current_thread(), range(50))
+    assert len(threads) == 50
+    assert all(thread.is_alive() for thread in threads)
+    assert threading.current_thread() not in threads

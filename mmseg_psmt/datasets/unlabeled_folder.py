@@ -1,11 +1,23 @@
 """Images without masks: folders, patterns, lists."""
 import logging
+import os
 import os.path as osp
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from glob import escape, glob
 from io import BytesIO
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 from mmengine.dataset import Compose
@@ -113,8 +125,7 @@ class UnlabeledFolder(BaseSegDataset):
             f'decoding each once. Files of other suffixes: {others or 0}',
             logger='current')
         rank, ranks = get_rank(), get_world_size()
-        with ThreadPoolExecutor() as pool:
-            share = list(pool.map(self._look_at, images[rank::ranks]))
+        share = in_threads(self._look_at, images[rank::ranks])
         for rank, share in enumerate(all_gather_object(share)):
             for info, seen in zip(images[rank::ranks], share):
                 info.update(seen)
@@ -228,6 +239,20 @@ def decode(leaf: BaseSegDataset, info: dict) -> Tuple[int, int]:
         pass
     height, width = leaf.pipeline.transforms[0](dict(info))['img'].shape[:2]
     return height, width
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor()
+
+
+def in_threads(call: Callable[[Any], Any], items: Iterable) -> list:
+    """Results of ``call`` for each item, in threads that stay.
+
+    A thread that ends holds a lock of OpenCV for a moment more, and a loader
+    worker that is forked right then would wait for it forever.
+    """
+    return [*_pool(os.getpid()).map(call, items)]
 
 
 def reason(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Refuses data that would spoil a training, before its first iteration."""
 import os.path as osp
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Iterable, Iterator, List
 
@@ -16,7 +15,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from ..datasets.semi_dataset import infos, leaves, source
-from ..datasets.unlabeled_folder import UnlabeledFolder, decode, reason
+from ..datasets.unlabeled_folder import (
+    UnlabeledFolder,
+    decode,
+    in_threads,
+    reason,
+)
 from .teacher_ema_hook import unwrap
 
 FAULTS = ('unread', 'pair', 'shape', 'ids')
@@ -210,5 +214,4 @@ def scan(kind: str, leaf: Dataset, info: dict) -> dict:
 
 def scan_all(kind: str, dataset: Dataset) -> List[dict]:
     """:func:`scan` of every entry of a data set."""
-    with ThreadPoolExecutor() as pool:
-        return [*pool.map(lambda entry: scan(kind, *entry), infos(dataset))]
+    return in_threads(lambda entry: scan(kind, *entry), infos(dataset))
