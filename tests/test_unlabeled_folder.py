@@ -374,7 +374,7 @@ def test_ranks_share_the_decoding_and_agree(photos, tmp_path):
 
 
 def test_no_thread_ends_before_workers_are_forked():
-    """One that ends may hold a lock of OpenCV, which a worker would inherit."""
+    """One that ends may hold a lock of OpenCV, and a worker would wait."""
     threads = in_threads(lambda _: threading.current_thread(), range(50))
     assert len(threads) == 50
     assert all(thread.is_alive() for thread in threads)
