@@ -1,4 +1,7 @@
 """A hook that writes down what each rank of a training ends with."""
+import atexit
+from pathlib import Path
+
 import torch
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
@@ -25,3 +28,10 @@ class RankDumpHook(Hook):
                 optimizer=len(runner.optim_wrapper.optimizer.state),
                 student=len(list(model.segmentor.parameters()))),
             f'{runner.work_dir}/rank{runner.rank}.pth')
+        atexit.register(write_threads,
+                        Path(runner.work_dir, f'rank{runner.rank}_threads'))
+
+
+def write_threads(path):
+    path.write_text(''.join(
+        name.read_text() for name in Path('/proc/self/task').glob('*/comm')))

@@ -200,6 +200,13 @@ def test_optimizer_state_of_the_teachers_is_freed_on_each_rank(ranks):
     assert all(rank['optimizer'] == rank['student'] for rank in ranks)
 
 
+@pytest.mark.parametrize('rank', range(2))
+def test_no_thread_of_a_rank_can_abort_its_exit(root, ranks, rank):
+    threads = (root / f'ranks/rank{rank}_threads').read_text().split()
+    assert threads
+    assert not [name for name in threads if 'gloo' in name]
+
+
 def test_a_checkpoint_of_two_ranks_exports(root, ranks):
     out = run([
         sys.executable, REPO / 'tools/export.py', root / 'ranks/iter_6.pth',

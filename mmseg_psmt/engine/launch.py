@@ -1,4 +1,5 @@
 """Runs mmseg's own tools, on CPU ranks too."""
+import gc
 import os
 import runpy
 import shutil
@@ -67,8 +68,11 @@ def run_mmseg_tool(name: str) -> None:
             f'more than data ({why.partition(". ")[0]}): to load it could run '
             'whatever its author put in. If you trust the author, set the '
             f'environment variable {ALLOW_CODE}=1') from error
-    if ranks and dist.is_initialized():  # its threads can abort the exit
+    if ranks and dist.is_initialized():
         dist.destroy_process_group()
+        # The cycles of the runner still refer to the group, whose threads
+        # abort the exit of Python at times.
+        gc.collect()
 
 
 def commit() -> str:
