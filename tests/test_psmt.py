@@ -309,6 +309,8 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         assert ('unsup.loss' in losses) == (runner.iter >= 2)
         warm = runner.iter < 2 and init == 'independent'
         assert ('warm2.decode.loss_ce' in losses) == warm
+        assert not any(term.requires_grad for name, term in losses.items()
+                       if name.startswith('warm'))
         for i, teacher in enumerate(model.teachers):
             name = 'decode_head.conv_seg.weight'
             moved = not torch.equal(teacher.state_dict()[name],

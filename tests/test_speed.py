@@ -16,6 +16,7 @@ from test_psmt import SEGMENTOR, batch, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg_psmt.engine import DeferredRuntimeInfoHook
+from mmseg_psmt.engine.teacher_ema_hook import backward_with
 from mmseg_psmt.models.accuracy import pixel_accuracy
 from mmseg_psmt.stack import allow_checkpoint_globals
 
@@ -187,6 +188,52 @@ def test_tvat_attacks_the_active_teacher_or_both(options, judges):
         teacher.decode_head.sep_bottleneck(feat)[:, :7] * 10**i
         for i, teacher in enumerate(model.teachers) if i in judges)
     torch.testing.assert_close(model.decode(feat), expected / len(judges))
+
+
+class ScaledOptimWrapper(OptimWrapper):
+    """Scales its losses, as AmpOptimWrapper does on CUDA alone."""
+
+    def backward(self, loss):
+        super().backward(loss * 1024)
+
+    def step(self):
+        for param in self.optimizer.param_groups[0]['params']:
+            param.grad.div_(1024)
+        super().step()
+
+
+@pytest.mark.parametrize('counts, amp', [
+    (1, False), (2, False), (1, True)])
+def test_a_warmup_that_keeps_one_graph_is_the_same(counts, amp):
+    """To the bit: gradients of different networks meet nowhere."""
+
+    def warm(ahead):
+        torch.manual_seed(0)
+        model = build(teachers_init='independent', warmup_iters=9).train()
+        optim = ScaledOptimWrapper(
+            torch.optim.SGD(model.parameters(), 0.05, momentum=0.9),
+            accumulative_counts=counts)
+        if ahead:
+            model.backward = backward_with(optim)
+        logs, name = [], 'decode_head.conv_seg.weight'
+        before = model.teachers[1].get_parameter(name).clone()
+        for model.iter in range(4):
+            with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+                terms = model.loss(**batch(model))
+            assert {name for name, term in terms.items()
+                    if term.requires_grad and 'warm' in name} == (
+                        set() if ahead else
+                        {'warm1.decode.loss_ce', 'warm2.decode.loss_ce'})
+            total, log = model.parse_losses(terms)
+            optim.update_params(total)
+            logs.append({name: term.detach() for name, term in log.items()})
+        assert optim._inner_count == 4
+        assert not torch.equal(
+            model.teachers[1].get_parameter(name), before)
+        return logs, model.state_dict()
+
+    found, expected = warm(True), warm(False)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 class Norms(TorchDispatchMode):

@@ -26,7 +26,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import mmseg_psmt  # noqa: F401
+from mmseg_psmt.engine.teacher_ema_hook import backward_with
 
 CARDS = (8, 11, 16, 24, 40, 80)
 COLUMNS = ('config', 'crop', 'batch', 'warm-up', 'PS-MT', 'supervised',
@@ -99,6 +99,7 @@ def train_step(model: nn.Module, optim, crop: Sequence[int], num: int,
     psmt = hasattr(model, 'teachers')
     batch = images(), samples()
     if psmt:
+        model.backward = backward_with(optim)
         views = ['labeled', 'weak', 'strong']
         views += ['labeled_weak'] * model.teachers.independent
         batch = ({view: images() for view in views},

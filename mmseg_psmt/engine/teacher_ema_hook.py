@@ -1,12 +1,15 @@
 """Tells the model the iteration and moves its teachers."""
 import math
-from typing import Optional
+from typing import Callable, Optional
 
+import torch
 from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..stack import skip_trained_data
@@ -18,6 +21,20 @@ def unwrap(runner: Runner):
     return model.module if is_model_wrapper(model) else model
 
 
+def backward_with(optim_wrapper: OptimWrapper) -> Callable[[Tensor], None]:
+    """Backward pass of a part of an iteration's loss, ahead of the rest.
+
+    Scales of AMP and of accumulated gradients are those of the rest.
+    """
+
+    def backward(loss: Tensor) -> None:
+        with torch.autocast(loss.device.type, enabled=False):
+            optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+        optim_wrapper._inner_count -= 1  # only the rest is an iteration
+
+    return backward
+
+
 def _total_batch(runner: Runner) -> int:
     return runner.train_dataloader.batch_size * get_world_size()
 
@@ -26,9 +43,9 @@ def _total_batch(runner: Runner) -> int:
 class TeacherEMAHook(Hook):
     """Clock and EMA of :class:`PSMT`, or of any model with teachers.
 
-    Before the training it sets ``model.iters_per_pass``, before each
-    iteration ``model.iter``; after each step of the optimizer it calls
-    ``model.update_teacher()``.
+    Before the training it sets ``model.iters_per_pass`` and
+    ``model.backward``, before each iteration ``model.iter``; after each step
+    of the optimizer it calls ``model.update_teacher()``.
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
     parameters that were frozen meanwhile is freed. A resumed training goes on
@@ -47,6 +64,7 @@ class TeacherEMAHook(Hook):
         images = len(runner.train_dataloader.dataset)
         iters = math.ceil(images / batch)
         unwrap(runner).iters_per_pass = iters
+        unwrap(runner).backward = backward_with(runner.optim_wrapper)
         runner.logger.info(f'One pass over {images} images takes {iters} '
                            f'iterations at a total batch of {batch}')
         planned = runner.cfg.get('total_batch')

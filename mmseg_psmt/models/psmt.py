@@ -1,7 +1,7 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import List, Optional, Sequence, Union
+from typing import Callable, List, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
@@ -202,6 +202,7 @@ class PSMT(BaseSegmentor):
                     'model.one_pass=True',
                     lambda x: tvat is None or len({*x}) != 1)
         self.iters_per_pass: Optional[int] = None
+        self.backward: Optional[Callable[[Tensor], None]] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
         self.label_counts: Union[int, Tensor] = 0
         self._iter: Optional[int] = None
@@ -310,10 +311,10 @@ class PSMT(BaseSegmentor):
         with quick_accuracy(), fork_rng(self.iter,
                                         labeled[0].device) as rng:
             if self.iter < self.warmup_iters:
-                return {
-                    **add_prefix(self.segmentor.loss(*labeled), 'sup'),
-                    **self.teachers.warmup_loss(inputs, data_samples)
-                }
+                warm = self.teachers.warmup_loss(inputs, data_samples,
+                                                 self.backward)
+                sup = self.segmentor.loss(*labeled)
+                return {**add_prefix(sup, 'sup'), **warm}
             if self.tvat is not None:
                 self.tap.verify(self.teachers[0], inputs['weak'])
             targets = self.pseudo_logits(inputs['weak'])

@@ -1,10 +1,12 @@
 """The teachers: frozen copies of the student's architecture."""
 import copy
+from typing import Callable, Optional
 
 import torch.nn as nn
 from mmengine.dist import all_reduce
 from mmseg.registry import MODELS
 from mmseg.utils import ConfigType, add_prefix
+from torch import Tensor
 
 from ..options import require
 
@@ -66,12 +68,20 @@ class Teachers(nn.ModuleList):
                 module.track_running_stats = not use_batch
         return self
 
-    def warmup_loss(self, inputs: dict, data_samples: dict) -> dict:
+    def warmup_loss(self,
+                    inputs: dict,
+                    data_samples: dict,
+                    backward: Optional[Callable[[Tensor], None]] = None
+                    ) -> dict:
         """Supervised losses ``warm1.*`` and so on of independent teachers.
 
         Args:
             inputs (dict): With images ``labeled_weak`` (N, 3, H, W).
             data_samples (dict): With their samples.
+            backward (Callable, optional): Takes the loss of a teacher
+                before the next one makes its graph, so that there is one at
+                a time in memory. The losses then have no graph. None leaves
+                it to the caller.
 
         Raises:
             ValueError: If there is no such view.
@@ -85,6 +95,13 @@ class Teachers(nn.ModuleList):
         for i, teacher in enumerate(self if self.independent else (), 1):
             loss = teacher.loss(inputs['labeled_weak'],
                                 data_samples['labeled_weak'])
+            if backward is not None:
+                total, terms = teacher.parse_losses(loss)
+                backward(total)
+                loss = {
+                    name: term.detach()
+                    for name, term in terms.items() if name != 'loss'
+                }
             losses.update(add_prefix(loss, f'warm{i}'))
         return losses
 
