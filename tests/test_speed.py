@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.optim import OptimWrapper
+from mmseg.models import decode_heads
 from mmseg.models.decode_heads import decode_head
 from mmseg.models.losses import CrossEntropyLoss, accuracy
 from mmseg.registry import HOOKS
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg_psmt.engine import DeferredRuntimeInfoHook
 from mmseg_psmt.engine.teacher_ema_hook import backward_with
-from mmseg_psmt.models.accuracy import pixel_accuracy
+from mmseg_psmt.models.accuracy import pixel_accuracy, quick_accuracy
 from mmseg_psmt.stack import allow_checkpoint_globals
 
 STILL = copy.deepcopy(SEGMENTOR)  # nothing differs between one pass and two
@@ -312,6 +313,15 @@ def test_a_loss_sorts_and_waits_for_no_accuracy():
     stock = model.segmentor.loss(
         data['inputs']['labeled'], data['data_samples']['labeled'])
     torch.testing.assert_close(quick, stock['decode.acc_seg'].squeeze())
+
+
+def test_every_head_of_mmseg_logs_that_accuracy():
+    modules = [module for name, module in vars(decode_heads).items()
+               if name.endswith('_head') and hasattr(module, 'accuracy')]
+    assert len(modules) >= 4
+    with quick_accuracy():
+        assert {module.accuracy for module in modules} == {pixel_accuracy}
+    assert {module.accuracy for module in modules} == {accuracy}
 
 
 def test_losses_are_fetched_when_they_are_read(runner_of, tmp_path):  # noqa: F811
