@@ -4,10 +4,12 @@ import json
 import runpy
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from test_tools import REPO
+from torch.autograd import DeviceType
 
 SHAPES = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 THIN = [
@@ -70,6 +72,28 @@ def test_parts_of_a_step(measured, tmp_path):
     with gzip.open(tmp_path / 'trace_33_2.json.gz') as file:
         names = {event['name'] for event in json.load(file)['traceEvents']}
     assert {*size['parts']} <= names
+
+
+def test_a_part_is_without_the_parts_in_it_and_counts_once(tool):
+
+    def event(name, start, end, device=DeviceType.CPU, annotation=True):
+        spent = SimpleNamespace(
+            start=start, end=end, elapsed_us=lambda: 1e6 * (end - start))
+        return SimpleNamespace(
+            name=name, time_range=spent, device_type=device,
+            is_user_annotation=annotation)
+
+    found = tool['shares'](SimpleNamespace(events=lambda: [
+        event('student forward', 3, 24),
+        event('rest', 0, 60),
+        event('T-VAT', 6, 18),
+        event('EMA', 30, 33),
+        event('EMA', 40, 43, DeviceType.CUDA),
+        event('teachers', 36, 39, annotation=False),
+    ]))
+    assert found == {
+        part: pytest.approx(spent / tool['PROFILED']) for part, spent in
+        {'rest': 36, 'student forward': 9, 'T-VAT': 12, 'EMA': 3}.items()}
 
 
 def test_waits_are_those_that_cuda_tells(tool, monkeypatch):

@@ -28,6 +28,7 @@ from mmseg.registry import DATASETS, LOOPS, MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
@@ -422,9 +423,10 @@ def annotate(runner: Runner) -> None:
 
 def shares(profiler: profile) -> Dict[str, float]:
     """Seconds per step of each part, without the parts within it."""
-    events = sorted((event for event in profiler.events()
-                     if event.is_user_annotation and event.name in PARTS),
-                    key=lambda event: event.time_range.start)
+    events = sorted(  # a GPU's timeline repeats those of the host
+        (event for event in profiler.events() if event.is_user_annotation
+         and event.device_type == DeviceType.CPU and event.name in PARTS),
+        key=lambda event: event.time_range.start)
     seconds, around = dict.fromkeys(PARTS, 0.), []
     for event in events:
         while around and event.time_range.start >= around[-1].time_range.end:
