@@ -40,7 +40,7 @@ from mmseg_psmt.models import psmt
 from mmseg_psmt.models.head_tap import HeadTap
 from mmseg_psmt.models.perturbation import t_vat
 
-WARM_UP, PROFILED = 3, 3  # rounds, steps
+WARM_UP, PROFILED = 3, 6  # rounds, steps
 SYNCS = ('_local_scalar_dense', 'nonzero', 'masked_select', '_unique2',
          'bincount', 'is_nonzero')
 PARTS = ('preprocessor', 'teachers', 'statistics of pseudo labels', 'CutMix',
