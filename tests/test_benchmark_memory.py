@@ -1,7 +1,9 @@
 """tools/benchmark_memory.py against what torch itself allocates."""
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,35 @@ def test_a_computed_peak_is_that_of_real_tensors(phase):
     peak, = memory.peaks(*args, [((65, 65), num)], warmup=warmup)
     assert peak == pytest.approx(
         profiled(*args, (65, 65), num, warmup), rel=0.01)
+
+
+def test_cuda_measures_one_network_at_a_time(monkeypatch):
+    """On the CPU, with what CUDA would say in the place of its calls."""
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict(dict(model=dict(segmentor=NARROW)))
+    train_step = memory.train_step
+    nets, alive = weakref.WeakSet(), []
+
+    def step(model, optim, crop, num, amp):
+        nets.add(model)
+        if num > 2:
+            raise torch.cuda.OutOfMemoryError
+        train_step(model, optim, crop, num)
+
+    monkeypatch.setattr(memory, 'train_step', step)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats',
+                        lambda: alive.append(len(nets)))
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: MIB)
+    cells = [((65, 65), num) for num in (1, 4, 2)]
+    gc.disable()  # or the interpreter may happen to do it
+    try:
+        for _ in range(2):
+            assert memory.peaks(cfg.model, cfg.optim_wrapper, cells) == [
+                MIB, None, MIB]
+    finally:
+        gc.enable()
+    assert alive == [0, 1, 1] * 2
 
 
 def test_a_storage_counts_once_and_while_it_lives():

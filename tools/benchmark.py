@@ -1,6 +1,7 @@
 """Time a training step of PS-MT against what it cannot do without."""
 import argparse
 import copy
+import gc
 import json
 import re
 import tempfile
@@ -579,6 +580,8 @@ def main() -> None:
                 args.out.mkdir(parents=True, exist_ok=True)
                 loop.profile.export_chrome_trace(
                     f'{args.out}/trace_{crop}_{batch}.json.gz')
+            del loop
+            gc.collect()  # of the networks, before those of the next size
     if args.out:
         (args.out / 'results.json').write_text(
             json.dumps(dict(where, sizes=sizes), indent=1))

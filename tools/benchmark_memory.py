@@ -1,6 +1,7 @@
 """Peak memory of PS-MT and of supervised training, by crop and batch."""
 import argparse
 import copy
+import gc
 import json
 import weakref
 from contextlib import ExitStack
@@ -152,6 +153,7 @@ def peaks(model: ConfigType, optim_wrapper: ConfigType,
                 train_step(net, optim, *cell, amp)
                 found.append(trace.peak)
                 continue
+            gc.collect()  # cycles keep earlier networks alive
             torch.cuda.reset_peak_memory_stats()
             try:
                 for _ in range(2):
