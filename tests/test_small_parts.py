@@ -72,6 +72,7 @@ def test_confidence_stats_count_pixels(threshold):
     valid = rng.random((2, 3, 4)) < 0.8
     truth = rng.integers(6, size=(2, 3, 4))
     truth[0, 0] = 255
+    truth[1, 0] = 200  # no class of the network, never right
     kept = known = right = 0
     counts = [0] * 7
     for i, y, x in np.argwhere(valid):

@@ -247,7 +247,7 @@ class Port(Nets):
 
     def measured(self, logits: Tensor, labels: Tensor) -> List[np.ndarray]:
         """Intersection and union of each class, on the host."""
-        num, guess = logits.size(1), logits.argmax(1)
+        num, guess = logits.size(1), logits.max(1).indices
         areas = [
             torch.histc(x.float(), num, 0, num - 1)
             for x in (guess[guess == labels], guess, labels)

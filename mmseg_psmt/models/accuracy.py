@@ -21,6 +21,7 @@ def pixel_accuracy(pred: Tensor,
     """What :func:`mmseg.models.losses.accuracy` says of the first class.
 
     That sorts the classes of each pixel and waits for the number of pixels.
+    Here a pixel is right whose label has the highest logit, alone or not.
 
     Args:
         pred (Tensor): Logits, shape (N, C, H, W).
@@ -31,7 +32,8 @@ def pixel_accuracy(pred: Tensor,
         Tensor: Percent, a scalar; 100 where no pixel counts.
     """
     known = target != (-1 if ignore_index is None else ignore_index)
-    right = known & (pred.max(dim=1).indices == target)
+    label = target.clamp(0, pred.size(1) - 1).unsqueeze(1)
+    right = known & (pred.gather(1, label).squeeze(1) == pred.amax(dim=1))
     eps = torch.finfo(torch.float32).eps
     return 100 * (right.sum() + eps) / (known.sum() + eps)
 
