@@ -25,6 +25,12 @@ def backward_with(optim_wrapper: OptimWrapper) -> Callable[[Tensor], None]:
     """Backward pass of a part of an iteration's loss, ahead of the rest.
 
     Scales of AMP and of accumulated gradients are those of the rest.
+
+    Args:
+        optim_wrapper (OptimWrapper): Takes the rest, and makes the step.
+
+    Returns:
+        Callable: Takes a scalar loss and adds to the gradients.
     """
 
     def backward(loss: Tensor) -> None:

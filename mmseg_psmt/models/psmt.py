@@ -291,6 +291,10 @@ class PSMT(BaseSegmentor):
     def loss(self, inputs: dict, data_samples: dict) -> dict:
         """Losses of one batch from :class:`SemiSegDataPreProcessor`.
 
+        The warm-up of independent teachers calls ``self.backward``, if the
+        hook has set it, with the loss of each: their gradients are there when
+        it returns.
+
         Args:
             inputs (dict): Tensors ``labeled``, ``weak`` and ``strong``
                 (N, 3, H, W) and ``valid`` (N, H, W); ``labeled_weak`` too
