@@ -1,4 +1,5 @@
 """The configs of the paper's rows hold its recipe, on any number of GPUs."""
+import math
 from pathlib import Path
 
 import mmcv
@@ -269,9 +270,38 @@ def test_features_of_camvid_lie_above_their_pixels(path):
         sizes += [step.scale for step in loader.dataset.pipeline
                   if step.type == 'Resize']
     assert len(sizes) > 4
+    stride = math.prod(cfg.model.get('segmentor', cfg.model).backbone.get(
+        'strides', (1, 2, 2, 2, 1, 2, 1))) * 2  # that of the stem
     for size in (cfg.crop_size, *(
             mmcv.rescale_size((480, 360), tuple(size)) for size in sizes)):
-        assert all(side % 32 == 1 for side in size), size
+        assert all(side % stride == 1 for side in size), size
+
+
+@pytest.mark.parametrize('split', ['1-8', '1-4'])
+def test_camvid_goes_on_from_one_supervised_training(split):
+    name = f'deeplabv3plus_mobilenetv2-d16_camvid-320_{split}'
+    cfg, first, other = load(name), load(f'{name}_supervised'), load(
+        f'{name}_continued_supervised')
+    assert first.load_from is None
+    assert f'/{name}_supervised/seed0/iter_{first.train_cfg.max_iters}.pth' \
+        in cfg.load_from
+    for key in ('load_from', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+                'test_dataloader', 'val_dataloader'):
+        assert cfg[key] == other[key], key
+    for key in {*first} - {'load_from', 'optim_wrapper', 'benchmark'}:
+        assert first[key] == other[key], key
+    dataset = cfg.train_dataloader.dataset
+    folder = f'ImageSets/Segmentation/semi/{split.replace("-", "_")}'
+    assert dataset.labeled.ann_file == f'{folder}/labeled.txt'
+    assert dataset.unlabeled.ann_file == f'{folder}/unlabeled.txt'
+    plain = other.train_dataloader.dataset
+    assert plain.ann_file == dataset.labeled.ann_file
+    *geometry, views = dataset.labeled.pipeline
+    assert plain.pipeline == [*geometry, *views.labeled]
+    loss = cfg.model.segmentor.decode_head.loss_decode
+    assert loss == other.model.decode_head.loss_decode == load(
+        'deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight'
+    ).model.segmentor.decode_head.loss_decode
 
 
 @pytest.mark.skipif(
