@@ -1,5 +1,5 @@
 _base_ = [
-    '../_base_/models/deeplabv3plus_mobilenetv2-d16.py',
+    '../_base_/models/deeplabv3plus_mobilenetv2-d16_camvid.py',
     '../_base_/datasets/camvid11-320.py',
     '../_base_/schedules/camvid11-320.py', '../_base_/default_runtime.py'
 ]
