@@ -214,23 +214,19 @@ def test_the_index_names_every_config_of_the_paper():
                 f'{about.method} | {published} | not run |') in page
 
 
-@pytest.mark.parametrize('split', ['1-16', '1-8', '1-4', '1-1'])
-def test_camvid_differs_in_the_method_alone(split):
-    name = f'deeplabv3plus_mobilenetv2_camvid-240_{split}'
-    cfg = load(name)
-    labeled, unlabeled = (cfg.train_dataloader.dataset[part].ann_file
-                          for part in ('labeled', 'unlabeled'))
-    folder = f'ImageSets/Segmentation/semi/{split.replace("-", "_")}'
-    assert [labeled, unlabeled] == (
-        ['ImageSets/Segmentation/train.txt'] * 2 if split == '1-1' else
-        [f'{folder}/labeled.txt', f'{folder}/unlabeled.txt'])
+@pytest.mark.parametrize('name', [
+    *(f'mobilenetv2_camvid-240_{split}'
+      for split in ('1-16', '1-8', '1-4', '1-1')),
+    'mobilenetv2-d16_camvid-320_1-8'])
+def test_camvid_differs_in_the_method_alone(name):
+    cfg = load(f'deeplabv3plus_{name}')
     methods = {  # teachers, loss, CutMix, T-VAT
         'meanteacher': (1, 'SoftmaxMSELoss', False, False),
         'meanteacher_conf-ce': (1, 'ConfCELoss', False, False),
         'no-tvat_no-cutmix': (2, 'ConfCELoss', False, False),
         'no-tvat': (2, 'ConfCELoss', True, False)}
     for method, (teachers, loss, mix, tvat) in methods.items():
-        other = load(f'{name}_{method}')
+        other = load(f'deeplabv3plus_{name}_{method}')
         model = {**other.model}
         assert model.pop('num_teachers', 2) == teachers
         assert model.pop('consistency', dict(
@@ -241,6 +237,18 @@ def test_camvid_differs_in_the_method_alone(split):
         assert other.benchmark.method != cfg.benchmark.method
         for key in {*cfg} - {'model', 'benchmark'}:
             assert other[key] == cfg[key], key
+
+
+@pytest.mark.parametrize('split', ['1-16', '1-8', '1-4', '1-1'])
+def test_camvid_goes_on_from_one_warmup(split):
+    name = f'deeplabv3plus_mobilenetv2_camvid-240_{split}'
+    cfg = load(name)
+    labeled, unlabeled = (cfg.train_dataloader.dataset[part].ann_file
+                          for part in ('labeled', 'unlabeled'))
+    folder = f'ImageSets/Segmentation/semi/{split.replace("-", "_")}'
+    assert [labeled, unlabeled] == (
+        ['ImageSets/Segmentation/train.txt'] * 2 if split == '1-1' else
+        [f'{folder}/labeled.txt', f'{folder}/unlabeled.txt'])
     plain = load(f'{name}_supervised')
     assert plain.model.type == 'EncoderDecoder'
     assert plain.model.data_preprocessor.size == (129, 129)

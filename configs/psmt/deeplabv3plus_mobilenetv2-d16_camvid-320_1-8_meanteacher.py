@@ -1,0 +1,7 @@
+_base_ = './deeplabv3plus_mobilenetv2-d16_camvid-320_1-8.py'
+model = dict(
+    num_teachers=1,
+    tvat=None,
+    mix=[],
+    consistency=dict(type='SoftmaxMSELoss'))
+benchmark = dict(method='mean teacher, MSE')
