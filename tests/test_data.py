@@ -2,16 +2,18 @@ import random
 from pathlib import Path
 from types import SimpleNamespace
 
+import mmseg
 import numpy as np
 import pytest
 import torch
 import torch.nn as nn
 from mmcv.transforms import BaseTransform
-from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
+from mmengine import Config
+from mmseg.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from PIL import Image
 
-import mmseg_psmt  # noqa: F401
+from mmseg_psmt.engine.data_check_hook import class_problems
 
 register_all_modules()
 CLASSES = ('ground', 'shape')
@@ -232,3 +234,13 @@ def test_disagreeing_num_classes_are_named(root):
     with pytest.raises(
             ValueError, match="head.0.num_classes is 21.*2 classes.*'shape'"):
         check(root, num_classes=21)
+
+
+def test_a_head_of_boundaries_has_its_own_num_classes(root):
+    stock = Path(mmseg.__file__).parent / '.mim/configs/_base_/models/stdc.py'
+    head = MODELS.build(Config.fromfile(stock).model.auxiliary_head[2])
+    assert head.num_classes == 2
+    segmentor = nn.Module()
+    segmentor.auxiliary_head = nn.ModuleList([head])
+    dataset = SimpleNamespace(metainfo=dict(classes='abc'))
+    assert not [*class_problems(segmentor, 'labelled', dataset)]

@@ -234,9 +234,11 @@ class Segmentor:
         return features()
 
 
+@pytest.mark.parametrize('amp', [False, True])
 @pytest.mark.parametrize('site', ['bottleneck', 'conv_seg'])
-def test_a_site_that_suits_passes(site):
-    HeadTap(build(), site).verify(Segmentor(), None)
+def test_a_site_that_suits_passes(site, amp):
+    with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+        HeadTap(build(), site).verify(Segmentor(), torch.zeros(1))
 
 
 @pytest.mark.parametrize('site', [
@@ -247,7 +249,7 @@ def test_a_site_that_suits_passes(site):
 ])
 def test_a_site_that_does_not_suit_is_refused(site):
     with pytest.raises(ValueError, match=f'{site}.*conv_seg'):
-        HeadTap(build(), site).verify(Segmentor(), None)
+        HeadTap(build(), site).verify(Segmentor(), torch.zeros(1))
 
 
 def test_wrong_site_is_refused_with_the_children():

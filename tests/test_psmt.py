@@ -40,7 +40,7 @@ def build(**options):
     model.init_weights()
     for net in (model.segmentor, *model.teachers):
         for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if getattr(module, 'running_mean', None) is not None:
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
     model.iter = 0

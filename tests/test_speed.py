@@ -144,6 +144,8 @@ def test_one_pass_perturbs_both_and_mixes_their_statistics():
 def test_one_pass_refuses_what_it_cannot_split():
     with pytest.raises(ValueError, match='both or none'):
         build(one_pass=True, perturb=['labeled'])
+    with pytest.raises(ValueError, match='data_preprocessor.size'):
+        build(one_pass=True, data_preprocessor=dict(size_divisor=32))
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.decode_head = dict(
         type='EncHead', in_channels=[16, 32, 64], in_index=(1, 2, 3),
@@ -261,6 +263,20 @@ def test_folded_norms_change_no_number(perturb_at, monkeypatch):
     many, plain = run()
     assert few < many
     torch.testing.assert_close(folded, plain, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize('part', [
+    dict(conv_cfg=dict(type='ConvWS')),
+    dict(norm_cfg=dict(type='BN', track_running_stats=False))], ids=str)
+def test_what_cannot_be_folded_is_left_alone(part, monkeypatch):
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.decode_head.update(part)
+    options = dict(
+        segmentor=segmentor, tvat=dict(type='TVAT'), perturb_at='inputs')
+    found, _ = five_steps(**options)
+    monkeypatch.setattr(
+        'mmseg_psmt.models.head_tap.folded_norms', nullcontext)
+    assert torch.equal(found, five_steps(**options)[0])
 
 
 def test_predictions_are_those_of_the_plain_network_to_the_bit():

@@ -448,6 +448,8 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
     if cfg.model.type != 'PSMT':
         raise SystemExit(f'{args.config} has a model of type '
                          f'{cfg.model.type}, not PSMT')
+    if not (crop or cfg.get('crop_size')):
+        raise SystemExit(f'{args.config} has no crop_size: give --crop')
     crop = crop or cfg.crop_size[0]
     segmentor = cfg.model.segmentor
     head = segmentor.decode_head
@@ -457,7 +459,7 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
     segmentor.pretrained = None
     segmentor.backbone.pop('init_cfg', None)
     cfg.model.update(teachers_init='copy', warmup_iters=0, ramp_iters=0)
-    cfg.model.data_preprocessor.size = (crop, crop)
+    cfg.model.setdefault('data_preprocessor', {})['size'] = (crop, crop)
     batch = batch or cfg.train_dataloader.batch_size
     cfg.train_dataloader = dict(
         batch_size=batch,

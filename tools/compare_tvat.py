@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from torch import Tensor
 
+from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
 from mmseg_psmt.models import PSMT, ensemble
 from mmseg_psmt.models.heads import tapped_head
 from mmseg_psmt.models.perturbation import t_vat
@@ -26,8 +27,9 @@ def parse_args() -> argparse.Namespace:
         'checkpoint in several ways: judged by both teachers or one, and '
         'begun with a random feature or random logits. For each print the '
         "cosine with the paper's direction (without its sign, which is that "
-        "of the random start) and the KL divergence of both teachers' "
-        'prediction that it causes at the same norm.')
+        "of the random start) and the KL divergence that it "
+        'causes at the same norm in the prediction of those whom '
+        'model.tvat_with names; the active teacher is the first.')
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--batches', type=int, default=8, help='to average')
@@ -101,7 +103,7 @@ def directions(model: PSMT, feat: Tensor, size: torch.Size,
 
 @torch.no_grad()
 def divergence(model: PSMT, feat: Tensor, r: Tensor) -> Tensor:
-    """KL of the teachers' mean prediction per pixel, (N, )."""
+    """KL per pixel of the prediction that ``tvat_with`` names, (N, )."""
     clean = F.softmax(model.decode(feat), dim=1)
     perturbed = F.log_softmax(model.decode(feat + r), dim=1)
     return F.kl_div(perturbed, clean, reduction='none').sum(1).mean((1, 2))
@@ -119,6 +121,8 @@ def main() -> None:
         raise SystemExit(f'{args.config} has model.tvat=None: it perturbs no '
                          'features')
     cfg.model.segmentor.pretrained = None
+    cfg.model.alternate_every = None  # the first teacher is the active one
+    forbid_code_in_checkpoints()
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)

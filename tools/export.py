@@ -182,7 +182,6 @@ def main() -> None:
         raise SystemExit(f'{args.checkpoint} holds no PS-MT model but '
                          f'model.type={kind!r}: give a checkpoint '
                          'that tools/train.py wrote')
-    import_modules_from_strings(**cfg.get('custom_imports', {}))
     weights = plain_weights(checkpoint['state_dict'], NETS[args.which])
     plain = plain_config(cfg.copy())
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +198,8 @@ def main() -> None:
     if args.no_test or not cfg.get('test_dataloader'):
         print('What that does to the mIoU was not tested.')
         return
+    if 'custom_imports' in cfg:
+        import_modules_from_strings(**cfg.custom_imports)
     cfg.model.predict_with = 'teachers'
     try:
         with tempfile.TemporaryDirectory() as work_dir:

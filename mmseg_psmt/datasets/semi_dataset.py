@@ -88,7 +88,7 @@ class SemiSegDataset(Dataset):
                 f'{files} of the {kind} images fails in the pipeline '
                 f'({reason(error)}): if a file is missing or broken, restore '
                 'it and go on with --resume; tools/check_data.py CONFIG '
-                'names every broken file') from error
+                'reads every file') from error
 
 
 @contextmanager

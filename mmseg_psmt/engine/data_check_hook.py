@@ -21,6 +21,7 @@ from ..datasets.unlabeled_folder import (
     in_threads,
     reason,
 )
+from ..models.heads import predicts_classes
 from .teacher_ema_hook import unwrap
 
 FAULTS = ('unread', 'pair', 'shape', 'ids')
@@ -59,7 +60,8 @@ class DataCheckHook(Hook):
         if problems:
             more = len(problems) - 1
             raise ValueError(problems[0] + (
-                f'. {more} more such problems: tools/check_data.py names them'
+                f'. {more} more such problems, of each kind of which '
+                'tools/check_data.py names the first three'
                 if more else ''))
 
 
@@ -69,6 +71,7 @@ def class_problems(segmentor: nn.Module, kind: str,
     classes = dataset.metainfo.get('classes')
     for name, head in segmentor.named_modules():
         if (classes is not None and name.split('.')[0].endswith('_head')
+                and predicts_classes(head)
                 and getattr(head, 'num_classes', None)
                 not in (None, len(classes))):
             yield (f'{name}.num_classes is {head.num_classes}, but the '

@@ -82,8 +82,10 @@ class CheckFiniteHook(Hook):
             raise FloatingPointError(
                 f'No step in {self.idle} iterations, the last of them '
                 f'{runner.iter + 1}: losses or gradients are not finite in '
-                'any of them. Resume an earlier checkpoint with a lower '
-                'optim_wrapper.optimizer.lr, or without --amp')
+                'any of them. Begin again with a lower '
+                'optim_wrapper.optimizer.lr, from a checkpoint with load_from '
+                'if you like (--resume would restore the rate), or without '
+                '--amp')
 
     @torch.no_grad()
     def _check(self, runner: Runner, grads: List[Tensor]) -> bool:
@@ -114,10 +116,11 @@ class CheckFiniteHook(Hook):
         if self.action == 'stop':
             raise FloatingPointError(
                 f'{fault}. Student and teachers are still those of the '
-                'iteration before. Go on from the last checkpoint with '
-                '--resume and a lower optim_wrapper.optimizer.lr, without '
-                "such images, or with dict(type='CheckFiniteHook', "
-                "action='skip')")
+                'iteration before. Go on with --resume and '
+                'optim_wrapper.clip_grad, without such images, or with '
+                "dict(type='CheckFiniteHook', action='skip'); a lower "
+                'optim_wrapper.optimizer.lr takes effect with load_from, the '
+                'last checkpoint, in place of --resume')
         runner.optim_wrapper.optimizer.zero_grad(set_to_none=True)
         runner.logger.warning(f'{fault}. It is left out')
         return False

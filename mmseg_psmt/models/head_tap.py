@@ -23,6 +23,7 @@ def folded_norms(module: nn.Module) -> Iterator[None]:
     """
     convs = [
         conv for conv in module.modules() if isinstance(conv, ConvModule)
+        and type(conv.conv) is nn.Conv2d  # others do more than convolve
         and conv.efficient_conv_bn_eval_forward is None
     ]
     for conv in convs:
@@ -114,7 +115,18 @@ class HeadTap:
         if self.verified:
             return
         self.verified = True
-        head, inputs = head_with_inputs(segmentor, images)
+        with torch.autocast(images.device.type, enabled=False):
+            head, inputs = head_with_inputs(segmentor, images)
+            same = self._suits(head, inputs)
+        if not same:
+            raise ValueError(
+                f'perturb_at={self.site!r} does not suit '
+                f'{type(head).__name__}: the submodule must take the one '
+                'feature that all of the prediction is made from, and be '
+                "followed by cls_seg alone. 'conv_seg' suits every head that "
+                "ends in cls_seg, and 'inputs' runs the whole head again")
+
+    def _suits(self, head: nn.Module, inputs: list) -> bool:
         seen: List[Tensor] = []
         handle = head.get_submodule(self.site).register_forward_pre_hook(
             lambda module, args: seen.append(copy.deepcopy(args[0])))
@@ -125,17 +137,10 @@ class HeadTap:
         try:
             feat, = seen
             decoded = self.decode(head, feat)
-            same = torch.allclose(
+            return torch.allclose(
                 decoded, expected, rtol=1e-3, atol=1e-3 * expected.abs().max())
         except Exception:  # whatever the wrong submodule makes of it
-            same = False
-        if not same:
-            raise ValueError(
-                f'perturb_at={self.site!r} does not suit '
-                f'{type(head).__name__}: the submodule must take the one '
-                'feature that all of the prediction is made from, and be '
-                "followed by cls_seg alone. 'conv_seg' suits every head that "
-                "ends in cls_seg, and 'inputs' runs the whole head again")
+            return False
 
     def decode(self, head: nn.Module, feat: Tensor) -> Tensor:
         """Logits (N, K, h, w) of ``head`` from the feature at the site.

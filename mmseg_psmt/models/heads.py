@@ -58,6 +58,9 @@ _SINGLE_PASS = {
     'PIDHead': 'it takes other inputs in training',
 }
 
+# Heads that predict boundaries, whatever the classes.
+_BOUNDARIES = {'STDCHead'}
+
 # The prediction, of heads whose forward gives several logits.
 _PREDICTION = {
     'DAHead': 0,
@@ -151,6 +154,11 @@ def head_with_inputs(segmentor: nn.Module,
             break
         inputs = [feats, head.forward(*inputs)]
     return tapped, inputs
+
+
+def predicts_classes(head: nn.Module) -> bool:
+    """Whether a head predicts the classes of the data set."""
+    return _BOUNDARIES.isdisjoint(_kinds(head))
 
 
 def prediction_of(head: nn.Module, out: Union[Tensor,

@@ -198,6 +198,9 @@ class PSMT(BaseSegmentor):
         self.one_pass = one_pass
         if one_pass:
             check_one_pass(self.segmentor)
+            require('model.data_preprocessor.size',
+                    self.data_preprocessor.size, 'the (height, width) of all '
+                    'images with model.one_pass=True', bool)
             require('model.perturb', perturb, 'both or none with '
                     'model.one_pass=True',
                     lambda x: tvat is None or len({*x}) != 1)

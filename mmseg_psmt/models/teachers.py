@@ -63,7 +63,8 @@ class Teachers(nn.ModuleList):
         super().train(mode and self.warming_up)
         use_batch = mode and not self.warming_up and self.norm == 'batch'
         for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if (isinstance(module, nn.modules.batchnorm._BatchNorm)
+                    and module.running_mean is not None):
                 module.training |= use_batch
                 module.track_running_stats = not use_batch
         return self
