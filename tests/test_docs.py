@@ -206,9 +206,11 @@ def test_each_part_works_alone(tmp_path):
     assert not torch.equal(one, three)
 
 
-def test_tables_of_the_benchmarks_come_from_their_logs():
-    page = (REPO / 'docs/benchmarks.md').read_text().splitlines()
-    found = [block for block in blocks('docs/benchmarks.md', 'bash')
+@pytest.mark.parametrize(
+    'name', ['docs/benchmarks.md', 'docs/benchmarks-240.md'])
+def test_tables_of_the_benchmarks_come_from_their_logs(name):
+    page = (REPO / name).read_text().splitlines()
+    found = [block for block in blocks(name, 'bash')
              if 'compare.py' in block]
     assert len(found) >= 2
     for block in found:

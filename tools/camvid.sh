@@ -2,8 +2,8 @@
 # Usage: tools/camvid.sh, with the environment variables
 #   SPLITS="1-16 1-8 1-4 1-1"  SEEDS="0 1 2"  JOBS=2 (trainings at a time)
 #   LOGS=FOLDER (receives a copy of all logs)
-# Trains and tests the methods of docs/benchmarks.md on CamVid, goes on where
-# it was stopped, and prints the table.
+# Trains and tests the methods of docs/benchmarks-240.md on CamVid, goes on
+# where it was stopped, and prints the table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

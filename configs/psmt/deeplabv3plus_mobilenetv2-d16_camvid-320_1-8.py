@@ -11,7 +11,7 @@ model = dict(
     **_base_.psmt.model,
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
-    one_pass=True,  # better on CamVid, see docs/benchmarks.md
+    one_pass=True,  # better on CamVid, see docs/benchmarks-240.md
     ramp_iters=162)  # 2 passes over 321 unlabelled images at 4
 speed = dict(type='SpeedHook', channels_last=True)
 custom_hooks = [*_base_.psmt.hooks, speed]

@@ -100,7 +100,7 @@ class ConfCELoss(nn.Module):
             [0, 1]. Defaults to 0.6.
         reduction (str): 'kept' or 'valid'. Defaults to 'kept'.
         class_weight (Sequence[float], optional): Of each class. Defaults to
-            all alike, which was better on CamVid (docs/benchmarks.md).
+            all alike, which was better on CamVid (docs/benchmarks-240.md).
     """
 
     def __init__(self,

@@ -1,5 +1,6 @@
 # At output stride 16. The losses of classes are weighted as in
-# deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight.py.
+# deeplabv3plus_mobilenetv2_camvid-240_1-8_class-weight.py, for which the mmseg
+# of requirements.txt is needed: that of 1.2.2 fails at ignored pixels.
 _base_ = './deeplabv3plus_mobilenetv2.py'
 model = dict(
     backbone=dict(
