@@ -334,7 +334,9 @@ def test_a_scaler_that_never_steps(fused, scaled, monkeypatch):
         1., iters=9,
         optimizer=dict(type='SGD', lr=0.1, momentum=0., fused=fused),
         hooks=[dict(type='NaNGradientHook', at=range(2, 9))])
-    with pytest.raises(FloatingPointError, match='lr, .*or without --amp'):
+    with pytest.raises(FloatingPointError, match=(
+            r'with a lower optim_wrapper\.optimizer\.lr, from a checkpoint '
+            'with load_from .*, or without --amp')):
         runner.train()
     assert runner.iter + 1 == 5
     assert_finite(now(runner))
