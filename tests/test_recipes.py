@@ -286,11 +286,14 @@ def test_features_of_camvid_lie_above_their_pixels(path):
 
 
 @pytest.mark.parametrize('split', ['1-8', '1-4'])
-def test_camvid_goes_on_from_one_supervised_training(split):
-    name = f'deeplabv3plus_mobilenetv2-d16_camvid-320_{split}'
+@pytest.mark.parametrize('width', [320, 480])
+def test_camvid_goes_on_from_one_supervised_training(width, split):
+    name = f'deeplabv3plus_mobilenetv2-d16_camvid-{width}_{split}'
     cfg, first, other = load(name), load(f'{name}_supervised'), load(
         f'{name}_continued_supervised')
     assert first.load_from is None
+    assert cfg.benchmark.data.startswith(f'CamVid {width} x ')
+    assert cfg.geometry[2].scale[0] == width
     assert f'/{name}_supervised/seed0/iter_{first.train_cfg.max_iters}.pth' \
         in cfg.load_from
     for key in ('load_from', 'train_cfg', 'optim_wrapper', 'param_scheduler',
