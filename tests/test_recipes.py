@@ -315,6 +315,25 @@ def test_camvid_goes_on_from_one_supervised_training(width, split):
     ).model.segmentor.decode_head.loss_decode
 
 
+@pytest.mark.parametrize('split', ['1-8', '1-4'])
+def test_camvid_from_imagenet_in_one_schedule(split):
+    name = f'deeplabv3plus_mobilenetv2-d16_camvid-320_{split}'
+    cfg, plain = load(f'{name}_imagenet'), load(f'{name}_imagenet_supervised')
+    for key in ('load_from', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+                'default_hooks', 'test_dataloader', 'val_dataloader'):
+        assert cfg[key] == plain[key], key
+    assert cfg.load_from is None
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_iters == 8000
+    schedule = {'max_iters', 'train_cfg', 'param_scheduler', 'benchmark'}
+    for key in {*plain} - schedule:
+        assert plain[key] == load(f'{name}_supervised')[key], key
+    model = {**cfg.model}
+    assert 0 < model.pop('warmup_iters') < cfg.train_cfg.max_iters
+    assert model == load(name).model
+    for key in {*cfg} - schedule - {'load_from', 'optim_wrapper', 'model'}:
+        assert cfg[key] == load(name)[key], key
+
+
 @pytest.mark.skipif(
     mmseg.__version__ == '1.2.2',
     reason='its class_weight fails at ignored pixels')
