@@ -1,9 +1,9 @@
-"""A hook that writes down what each rank of a training ends with."""
+"""A hook that writes down what each rank ends with."""
 import atexit
 from pathlib import Path
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, logger_hook
 from mmseg.registry import HOOKS
 
 
@@ -30,6 +30,15 @@ class RankDumpHook(Hook):
             f'{runner.work_dir}/rank{runner.rank}.pth')
         atexit.register(write_threads,
                         Path(runner.work_dir, f'rank{runner.rank}_threads'))
+
+    def before_test(self, runner):
+        dump = logger_hook.dump
+
+        def noted(*args):
+            Path(runner.work_dir, f'rank{runner.rank}_results').touch()
+            dump(*args)
+
+        logger_hook.dump = noted
 
 
 def write_threads(path):

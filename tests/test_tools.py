@@ -216,11 +216,13 @@ def test_a_checkpoint_of_two_ranks_exports(root, ranks):
     assert f'two passes {last:.2f}, the exported average' in out
 
 
-def test_two_ranks_test_like_one(root, trained):
+def test_two_ranks_test_like_one_and_the_first_writes_it(root, trained):
     run([
         REPO / 'tools/dist_test.sh', 'tiny.py', trained / 'iter_6.pth', 2,
         '--work-dir', root / 'dist'
     ], root)
+    written = [path.name for path in (root / 'dist').glob('rank*_results')]
+    assert written == ['rank0_results']
     result = json.loads(next((root / 'dist').glob('*/*.json')).read_text())
     assert result['mIoU'] == scalars(trained)[1][-1]['mIoU']
 

@@ -11,6 +11,8 @@ from pickle import UnpicklingError
 import mmseg
 import torch
 import torch.distributed as dist
+from mmengine.dist import master_only
+from mmengine.hooks import LoggerHook
 
 ALLOW_CODE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -32,7 +34,9 @@ def run_mmseg_tool(name: str) -> None:
     mmengine sets up distributed ranks for accelerators only. Without one,
     the ranks of ``--launcher pytorch`` are joined with gloo here, and the
     model is wrapped without a device. A training from a git checkout notes
-    its commit in the config. No code in a checkpoint is run, see
+    its commit in the config. Of a distributed test the first rank alone
+    writes the results: mmengine has each rank write the same file at the same
+    time. No code in a checkpoint is run, see
     :func:`forbid_code_in_checkpoints`.
 
     Args:
@@ -58,6 +62,7 @@ def run_mmseg_tool(name: str) -> None:
         ]
     if name == 'train.py' and commit():
         sys.argv += ['--cfg-options', f'commit={commit()}']
+    LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
     forbid_code_in_checkpoints()
     try:
         runpy.run_path(str(tool), run_name='__main__')
