@@ -441,6 +441,13 @@ def test_the_length_of_an_epoch(project, text, words, iters):
     assert twin.train_cfg.val_interval == iters / 10
 
 
+def test_no_checkpoint_but_the_best_and_the_last(project):
+    hook = dict(type='CheckpointHook', interval=-1, save_best='mIoU')
+    _, twin, *_ = converted(
+        EPOCHS + f'default_hooks.update(checkpoint={hook})')
+    assert twin.default_hooks.checkpoint == dict(hook, by_epoch=False)
+
+
 def test_another_length_scales_the_schedule(project):
     semi, twin, _, said = converted('', '--max-iters', 20)
     for cfg in (semi, twin):

@@ -92,7 +92,7 @@ def load(path: Path) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        raise SystemExit(f'{path} is no config: {reason(error)}')
+        raise SystemExit(f'{path} cannot be read: {reason(error)}')
     missing = [key for key in ('model', 'train_dataloader', 'train_cfg',
                                'optim_wrapper') if not cfg.get(key)]
     if missing:
@@ -219,18 +219,26 @@ class Written:
         """
         head = [f'# {line}' for note in (title, *self.notes)
                 for line in textwrap.wrap(note, 77)]
+        lines = [*self.lines]
         if self.pure:
             head += ['from mmengine.config import read_base', '',
                      'with read_base():']
-            head += [f'    from {module_from(self.path, base)} import *'
-                     for base in bases]
+            for base in bases:
+                try:
+                    module = module_from(self.path, base)
+                    head.append(f'    from {module} import *')
+                except ValueError:
+                    if base != PSMT:
+                        raise
+                    psmt = self.literal(Config.fromfile(PSMT).psmt)
+                    lines.insert(0, f'psmt = {psmt}')
             head += ['', *(f'from {module} import {", ".join(sorted(names))}'
                            for module, names in sorted(self.imports.items()))]
         else:
             seen = [path_from(self.path, base) for base in bases]
             head += [f'_base_ = {seen[0] if len(seen) == 1 else seen!r}']
         code, _ = FormatCode(
-            '\n'.join([*head, *self.lines, '']),
+            '\n'.join([*head, *lines, '']),
             style_config=dict(
                 based_on_style='pep8',
                 blank_lines_around_top_level_definition=1,
@@ -288,8 +296,8 @@ def scaled(length: Any, ratio: float) -> Any:
     """A length in other units, or several."""
     if isinstance(length, (list, tuple)):
         return type(length)(scaled(x, ratio) for x in length)
-    if not length or math.isinf(length):
-        return length
+    if length <= 0 or math.isinf(length):
+        return length  # the start, never or endless
     return max(round(length * ratio), 1)
 
 
@@ -345,13 +353,15 @@ def convert_schedule(cfg: Config, max_iters: Optional[int], gpus: int,
                   for hook in cfg.get('custom_hooks') or []
                   for key in hook if 'epoch' in key]
     if words or save.get('by_epoch', True):
-        interval = scaled(save.get('interval', 1), ratio)
+        when = {key: scaled(save[key], ratio)
+                for key in ('interval', 'save_begin') if key in save}
         if not by_epoch and save.get('by_epoch', True):
-            interval = new.get('train_cfg', train).get('val_interval', 1000)
+            when['interval'] = new.get('train_cfg', train).get(
+                'val_interval', 1000)
             notes.append('The checkpoints counted epochs, which never end: '
                          'there is one at each validation.')
         new.setdefault('default_hooks', {})['checkpoint'] = dict(
-            type=save['type'], by_epoch=False, interval=interval)
+            type=save['type'], by_epoch=False, **when)
     return new
 
 
@@ -634,7 +644,7 @@ def set_evaluators(out: Written, cfg: Config) -> None:
             out.set(name, psmt)
 
 
-def set_data(out: Written, cfg: Config, images: Any,
+def set_data(out: Written, cfg: Config, labeled: dict, images: Any,
              steps: List[dict]) -> None:
     name = 'photos'
     while name in cfg:
@@ -644,9 +654,9 @@ def set_data(out: Written, cfg: Config, images: Any,
         f"{name} = dict(type='UnlabeledFolder', images={images!r}, "
         f'pipeline=[{", ".join(pipeline)}])')
     loader = cfg.train_dataloader
-    dataset, ref = loader.dataset, out.ref('train_dataloader.dataset')
-    while name_of(dataset) == 'RepeatDataset':  # PairSampler is endless
-        dataset, ref = dataset['dataset'], f"{ref}['dataset']"
+    ref = out.ref('train_dataloader.dataset')
+    while name_of(labeled) == 'RepeatDataset':  # PairSampler is endless
+        labeled, ref = labeled['dataset'], f"{ref}['dataset']"
     words = [f'{key}=None' for key in ('batch_sampler', 'num_batch_per_epoch')
              if loader.get(key)]
     if words or name_of(loader.get('sampler')) not in (
@@ -657,88 +667,96 @@ def set_data(out: Written, cfg: Config, images: Any,
     words += [
         f'sampler=dict({delete}**{out.ref("psmt.sampler")})',
         "dataset=dict(_delete_=True, type='SemiSegDataset', labeled="
-        f'{labeled_code(out, dataset, ref)}, unlabeled={name})'
+        f'{labeled_code(out, labeled, ref)}, unlabeled={name})'
     ]
     out.set('train_dataloader', f'dict({", ".join(words)})')
 
 
-def convert(args: argparse.Namespace) -> Tuple[Written, Written, Config]:
-    """Write the twin and the PS-MT config."""
-    twin_path = args.out.with_name(f'{args.out.stem}_supervised.py')
-    for path in (args.out, twin_path):
+def find_photos(given: Sequence[str]) -> Any:
+    """What UnlabeledFolder takes; SystemExit where there is no image."""
+    paths = [os.path.normpath(path) for path in given]
+    images = paths[0] if len(paths) == 1 else paths
+    try:
+        UnlabeledFolder(images, pipeline=[], lazy_init=True).load_data_list()
+    except Exception as error:
+        raise SystemExit(f'--unlabeled: {error}')
+    return images
+
+
+def refuse_to_overwrite(args: argparse.Namespace, twin: Path) -> None:
+    """SystemExit where a file exists that is not to be lost."""
+    for path in (args.out, twin):
         if path.resolve() == args.config.resolve():
             raise SystemExit(f'{path} is the config itself: choose another '
                              '--out')
         if path.exists() and not args.force:
             raise SystemExit(f'{path} exists: choose another --out, or give '
                              '--force to overwrite it')
-    cfg = load(args.config)
+
+
+def convert(args: argparse.Namespace) -> Tuple[Written, Written]:
+    """The twin and the PS-MT config, written."""
+    twin_path = args.out.with_name(f'{args.out.stem}_supervised.py')
+    refuse_to_overwrite(args, twin_path)
+    cfg, images = load(args.config), find_photos(args.unlabeled)
     register_all_modules(init_default_scope=False)
     init_default_scope(cfg.get('default_scope') or 'mmseg')
-    images = [os.path.normpath(path) for path in args.unlabeled]
-    images = images[0] if len(images) == 1 else images
-    try:
-        UnlabeledFolder(images, pipeline=[], lazy_init=True).load_data_list()
-    except Exception as error:
-        raise SystemExit(f'--unlabeled: {error}')
-
     pure = is_pure_python(args.config)
     twin, out = (Written(path, cfg, pure) for path in (twin_path, args.out))
+
     changes = convert_schedule(cfg, args.max_iters, args.gpus, twin.notes)
+    if not cfg.get('default_scope'):
+        changes['default_scope'] = 'mmseg'
+    labeled = cfg.train_dataloader.dataset
     steps = photo_steps(cfg, out.notes)
-    pipelines = [pipeline_of(leaf)
-                 for leaf in leaves(cfg.train_dataloader.dataset)]
-    if any(pipeline != pipelines[0] for pipeline in pipelines):
+    first, *others = map(pipeline_of, leaves(labeled))
+    if any(pipeline != first for pipeline in others):
         out.notes.append('The labeled data sets have several pipelines: the '
                          'photos have the first.')
     size = common_size(cfg, steps, args.crop)
     pad_to = preprocessor_size(cfg, size)
     if args.crop:
         twin.notes.append(f'All images are cropped to {size[0]} x {size[1]}.')
+        labeled = cropped(labeled, size)
         changes.setdefault('train_dataloader', {})['dataset'] = dict(
-            _delete_=True, **cropped(cfg.train_dataloader.dataset, size))
-        own = cfg.model.get('data_preprocessor') or {}
-        changes['model'] = dict(data_preprocessor=dict(
-            size=size, **{key: None for key in ('size_divisor', )
-                          if own.get(key)}))
-        cfg.train_dataloader.dataset = cropped(
-            cfg.train_dataloader.dataset, size)
+            _delete_=True, **labeled)
+        # together with a size_divisor it would be refused
+        own = {'size_divisor': None} if pad_to is None else {}
+        changes['model'] = dict(data_preprocessor=dict(size=size, **own))
         pad_to = None
-
-    if not cfg.get('default_scope'):
-        changes['default_scope'] = 'mmseg'
     for name, value in changes.items():
         twin.set(name, twin.literal(value))
+
     set_imports_and_hooks(out, cfg)
     set_model(out, cfg, pad_to)
     set_evaluators(out, cfg)
-    set_data(out, cfg, images, steps)
+    set_data(out, cfg, labeled, images, steps)
     for written in (twin, out):
         if cfg.get('work_dir'):
             written.set('work_dir', repr(written.work_dir))
-    bases = [twin.path if changes else args.config, PSMT]
-    title = (f'PS-MT on {args.config.name}, see docs/custom_data.md. Its '
-             f'supervised twin is {twin.path.name}.')
+    write(twin, f'The supervised twin of {out.path.name}.', args.config)
+    # a twin that changes nothing is inherited by nobody
+    write(out, f'PS-MT on {args.config.name}, see docs/custom_data.md. Its '
+          f'supervised twin is {twin.path.name}.',
+          twin.path if changes else args.config, PSMT)
+    return twin, out
+
+
+def write(written: Written, title: str, *bases: Path) -> None:
+    """Write a config, and say what there is to know of it.
+
+    SystemExit where it cannot import a base.
+    """
     try:
-        if pure:
-            try:
-                module_from(out.path, PSMT)
-            except ValueError:
-                own = out.literal(Config.fromfile(PSMT).psmt)
-                out.lines.insert(0, f'psmt = {bases.pop() and own}')
-        texts = [twin.text(f'The supervised twin of {out.path.name}.',
-                           args.config), out.text(title, *bases)]
+        text = written.text(title, *bases)
     except ValueError as error:
         raise SystemExit(
-            f'{args.config} is in pure Python, so {out.path} must import it, '
-            f'but {error}: rename that, or give --out a file beside the '
+            f'{bases[0]} is in pure Python, so {written.path} must import '
+            f'it, but {error}: rename that, or give --out a file beside the '
             'config')
-    for written, text in zip((twin, out), texts):
-        written.path.parent.mkdir(parents=True, exist_ok=True)
-        written.path.write_text(text, encoding='utf-8')
-    for written, what in ((twin, 'the labeled images alone'), (out, 'PS-MT')):
-        print(f'{written.path}: {what}', *written.notes, sep='\n- ')
-    return twin, out, cfg
+    written.path.parent.mkdir(parents=True, exist_ok=True)
+    written.path.write_text(text, encoding='utf-8')
+    print(f'{written.path}: {title}', *written.notes, sep='\n- ')
 
 
 def check(path: Path, gpus: int) -> Any:
@@ -770,7 +788,7 @@ def commands(twin: Written, out: Written, gpus: int) -> Iterator[str]:
 
 def main() -> None:
     args = parse_args()
-    twin, out, cfg = convert(args)
+    twin, out = convert(args)
     print()
     failed = check(out.path, args.gpus)
     if failed:
@@ -780,7 +798,7 @@ def main() -> None:
     else:
         print('\nTrain both, and compare them:')
     print(*commands(twin, out, args.gpus), sep='\n')
-    if not cfg.get('val_dataloader'):
+    if not out.base.get('val_dataloader'):
         print('There is no val_dataloader: add one to see which is better')
     sys.exit(bool(failed))
 
