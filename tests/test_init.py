@@ -488,13 +488,14 @@ train_dataloader = dict(dataset=dict(
     assert len(built(semi)[1].labeled) == 10
 
 
-@pytest.mark.parametrize('pad, size', [
-    ('size=(48, 32)', (32, 48)), ('size_divisor=40', (40, 80))])
-def test_the_data_preprocessor_pads(project, pad, size):
+@pytest.mark.parametrize('pad, own, size', [
+    ('size=(48, 32)', None, (32, 48)), ('size_divisor=40', None, (40, 80)),
+    ('size=(48, 32)', 16, (32, 48)), ('size=(48, 32)', 20, (40, 60))])
+def test_the_data_preprocessor_pads(project, pad, own, size):
     """In place of Pad, which is taken out of the labeled images too."""
     semi, twin, mine, said = converted(f"""
 steps = _base_.train_pipeline
-model = dict(data_preprocessor=dict(size=None))
+model = dict(data_preprocessor=dict(size=None, size_divisor={own}))
 train_dataloader = dict(dataset=dict(pipeline=[
     *steps[:-1], dict(type='Pad', {pad}), steps[-1]]))""")
     assert plain(twin) == plain(mine)
@@ -502,10 +503,11 @@ train_dataloader = dict(dataset=dict(pipeline=[
     assert kinds(data.labeled.pipeline) == kinds(
         mine.train_dataloader.dataset.pipeline[:-2]) + ['PackSegInputs']
     assert 'Pad' not in kinds(data.unlabeled.pipeline)
-    assert semi.model.data_preprocessor == dict(size=size)
+    assert semi.model.data_preprocessor.size == size
     assert 'in place of Pad' in said
     model, _ = built(semi)
     assert tuple(model.data_preprocessor.size) == size
+    assert model.data_preprocessor.size_divisor is None
     assert model.data_preprocessor.mean.flatten().tolist() == [120] * 3
 
 
@@ -730,7 +732,7 @@ def test_nothing_is_overwritten_unasked(project):
 
 
 @pytest.mark.parametrize('text, words, named', [
-    (None, [], 'gone.py is no config'),
+    (None, [], 'gone.py cannot be read'),
     ('model = None', [], 'has no model'),
     ("model = dict(_delete_=True, type='SegTTAModel')", [], 'SegTTAModel'),
     ("model = dict(decode_head=dict(type='Mask2FormerHead'))", [],

@@ -552,15 +552,18 @@ def cropped(dataset: dict, size: Tuple[int, int]) -> dict:
     return dict(dataset, datasets=parts)
 
 
-def preprocessor_size(cfg: Config, size: Tuple[int, int]) -> Optional[tuple]:
-    """What a data preprocessor that does not pad should pad to."""
+def padding(cfg: Config, size: Tuple[int, int]) -> dict:
+    """Options of a data preprocessor that pads all images to one size."""
     own = cfg.model.get('data_preprocessor') or {}
-    if own.get('size') or own.get('size_divisor'):
-        return None
-    divisors = [step.get('size_divisor') or 1 for step in pipeline_of(
-        cfg.train_dataloader.dataset) if name_of(step) == 'Pad']
-    divisor = max(divisors, default=1)
-    return tuple(math.ceil(x / divisor) * divisor for x in size)
+    if own.get('size'):
+        return {}
+    pads = [step for step in pipeline_of(cfg.train_dataloader.dataset)
+            if name_of(step) == 'Pad']
+    divisor = max(step.get('size_divisor') or 1 for step in (own, *pads))
+    size = tuple(math.ceil(x / divisor) * divisor for x in size)
+    # mmseg takes one of the two
+    return dict(size=size, **(
+        dict(size_divisor=None) if own.get('size_divisor') else {}))
 
 
 # ---- the PS-MT config ----
@@ -599,8 +602,8 @@ def set_imports_and_hooks(out: Written, cfg: Config) -> None:
                 f'dict(checkpoint={out.ref("psmt.checkpoint")})')
 
 
-def set_model(out: Written, cfg: Config, size: Optional[tuple]) -> None:
-    own = f'data_preprocessor=dict(size={size}), ' if size else ''
+def set_model(out: Written, cfg: Config, pad: dict) -> None:
+    own = f'data_preprocessor={out.literal(pad)}, ' if pad else ''
     code = (f'**{out.ref("psmt.model")}, {own}'
             f'segmentor={out.ref("model")})')
     out.lines.append('model = dict(' + ('' if out.pure else '_delete_=True, ')
@@ -714,21 +717,20 @@ def convert(args: argparse.Namespace) -> Tuple[Written, Written]:
         out.notes.append('The labeled data sets have several pipelines: the '
                          'photos have the first.')
     size = common_size(cfg, steps, args.crop)
-    pad_to = preprocessor_size(cfg, size)
+    pad = padding(cfg, size)
     if args.crop:
         twin.notes.append(f'All images are cropped to {size[0]} x {size[1]}.')
         labeled = cropped(labeled, size)
         changes.setdefault('train_dataloader', {})['dataset'] = dict(
             _delete_=True, **labeled)
-        # together with a size_divisor it would be refused
-        own = {'size_divisor': None} if pad_to is None else {}
-        changes['model'] = dict(data_preprocessor=dict(size=size, **own))
-        pad_to = None
+        changes['model'] = dict(
+            data_preprocessor={'size': size, **pad})
+        pad = {}
     for name, value in changes.items():
         twin.set(name, twin.literal(value))
 
     set_imports_and_hooks(out, cfg)
-    set_model(out, cfg, pad_to)
+    set_model(out, cfg, pad)
     set_evaluators(out, cfg)
     set_data(out, cfg, labeled, images, steps)
     for written in (twin, out):
