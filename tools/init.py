@@ -126,12 +126,13 @@ def is_pure_python(path: Path) -> bool:
 
 def path_from(path: Path, base: Path) -> str:
     """A base as it is seen from the folder of a config."""
-    folder = os.path.abspath(path.parent)
+    folder, base = os.path.abspath(path.parent), os.path.abspath(base)
     relative = os.path.relpath(base, folder)
     # '..' of a linked folder leads elsewhere
-    if os.path.realpath(os.path.join(folder, relative)) != os.path.realpath(
-            base):
-        return os.path.abspath(base)
+    if (os.path.realpath(os.path.join(folder, relative)) !=
+            os.path.realpath(base)
+            or os.path.commonpath([folder, base]) == os.path.sep):
+        return base
     return Path(relative).as_posix()
 
 
