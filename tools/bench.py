@@ -122,9 +122,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--iters', type=int, default=400, help='updates of '
                         'each training. Default 400')
-    parser.add_argument('--side', type=int, default=256, help='long side of '
-                        'the images in pixels. Default 256')
-    parser.add_argument('--crop', type=int, default=97)
+    parser.add_argument('--side', type=int, default=160, help='long side of '
+                        'the images in pixels. Default 160')
+    parser.add_argument('--crop', type=int, default=65)
     parser.add_argument('--weights', type=Path, help='ImageNet weights of '
                         'tf_efficientnet_lite0; timm downloads them if unset')
     parser.add_argument('--vary', nargs='+', metavar='KEY=VALUE', help='train '
