@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmseg_psmt.models.psmt import RAMP, WARMUP
+
 REPO = Path(__file__).resolve().parents[1]
 TOOL = REPO / 'tools/check_data.py'
 CONFIG = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
@@ -154,6 +156,14 @@ def test_the_schedule_is_counted_in_passes(shapes):
         assert re.search(
             rf'{name} +{length} = {labeled:.1f} passes over labelled, '
             rf'{unlabeled:.1f} over', words)
+
+
+@pytest.mark.parametrize('start, share', [('None', WARMUP), ('a.pth', 0)])
+def test_lengths_that_are_not_given_follow_the_schedule(shapes, start, share):
+    words = run('model.warmup_iters=None', 'model.ramp_iters=None',
+                f'load_from={start}')[1]
+    assert re.search(rf'warmup_iters +{round(1000 * share)} = ', words)
+    assert re.search(rf'ramp_iters +{round(1000 * RAMP)} = ', words)
 
 
 def test_lengths_and_learning_rate_follow_the_processes(shapes):

@@ -197,12 +197,10 @@ def test_teachers_are_far_below_the_student(root, healthy, tmp_path):
     assert 'model.ema_decay (0.999)' in message
 
 
-@pytest.mark.parametrize('name, value', [('model.ema_decay', 1.),
-                                         ('optim_wrapper.optimizer.lr', 0.)])
-def test_teachers_are_identical(name, value, root, tmp_path):
+def test_teachers_are_identical(root, tmp_path):
     messages = train(root, tmp_path, 5, interval=2, **{
-        name: value, 'model.warmup_iters': 1, 'model.alternate_every': 1,
-        'model.consistency.threshold': 0.})
+        'optim_wrapper.optimizer.lr': 0., 'model.warmup_iters': 1,
+        'model.alternate_every': 1, 'model.consistency.threshold': 0.})
     same = [m for m in messages if 'both teachers have the same w' in m]
     assert [m.split(':')[0] for m in same] == ['3', '5']
 
@@ -238,12 +236,18 @@ class Log(list):
         self.warning = self.append
 
 
+def clock(trained=True):
+    hook = TeacherEMAHook()
+    hook.trained = trained
+    return hook
+
+
 def fake_runner(model, **attributes):
     info = {}
     labeled = SimpleNamespace(labeled=range(3), metainfo={})
     return SimpleNamespace(**{**dict(
         model=model, iter=0, max_iters=100, logger=Log(),
-        hooks=[TeacherEMAHook()], _load_from='plain.pth',
+        hooks=[clock()],
         message_hub=SimpleNamespace(
             get_info=lambda key, default=None: copy.deepcopy(
                 info.get(key, default)),
@@ -459,22 +463,22 @@ def test_a_given_interval_is_kept():
 PRETRAINED = dict(type='Pretrained', checkpoint='plain.pth')
 
 
-@pytest.mark.parametrize('warmup, load_from, iteration, init, fine', [
-    (0, None, 0, {}, False),
-    (0, None, 0, {'segmentor.backbone': PRETRAINED}, False),
-    (0, 'plain.pth', 0, {}, True),
-    (0, None, 3, {}, True),  # resumed
-    (1, None, 0, {}, True),
-    (0, None, 0, {'': PRETRAINED}, True),
-    (0, None, 0, {'segmentor': PRETRAINED}, True),
-    (0, None, 0, {'segmentor.decode_head': [PRETRAINED]}, True),
+@pytest.mark.parametrize('warmup, trained, init, fine', [
+    (0, False, {}, False),
+    (0, False, {'segmentor.backbone': PRETRAINED}, False),
+    (0, True, {}, True),  # load_from or resumed
+    (1, False, {}, True),
+    (None, False, {}, True),  # a share of the schedule
+    (0, False, {'': PRETRAINED}, True),
+    (0, False, {'segmentor': PRETRAINED}, True),
+    (0, False, {'segmentor.decode_head': [PRETRAINED]}, True),
 ])
 def test_teachers_that_nothing_trains_are_refused(
-        warmup, load_from, iteration, init, fine):
+        warmup, trained, init, fine):
     model = build(warmup_iters=warmup)
     for name, cfg in init.items():
         model.get_submodule(name).init_cfg = cfg
-    runner = fake_runner(model, _load_from=load_from, iter=iteration)
+    runner = fake_runner(model, hooks=[clock(trained)])
     if fine:
         return EarlyWarningHook().before_train(runner)
     with pytest.raises(ValueError, match='model.warmup_iters=0, and no check'):
@@ -520,10 +524,11 @@ def of_rank(rank, folder):
     dist.init_process_group(
         'gloo', f'file://{folder}/store', rank=rank, world_size=2)
     model = SimpleNamespace(
-        warmup_iters=1, teachers=[None], out_channels=2,
+        warmup_iters=0, given=dict(warmup_iters=None), out_channels=2,
+        teachers=[None],
         consistency=SimpleNamespace(threshold=0.6),
         ramp_iters=0, unsup_weight=1.)
-    runner, hook = fake_runner(model, iter=1), EarlyWarningHook(1)
+    runner, hook = fake_runner(model), EarlyWarningHook(1)
     hook.before_train(runner)
     few = list(runner.logger)
     own = [[[7, 0], [0, 7]][rank], [1, 0], [[3, 0], [0, 3]][rank]]

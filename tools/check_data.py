@@ -133,8 +133,8 @@ def show_classes(classes: List[str], scanned: List[dict]) -> None:
               'cannot be learnt so: label images that do')
 
 
-def show_schedule(cfg: Config, gpus: int, labeled: int,
-                  unlabeled: int) -> None:
+def show_schedule(cfg: Config, model: Optional[PSMT], gpus: int,
+                  labeled: int, unlabeled: int) -> None:
     """Print the schedule in passes over both lists."""
     pairs = cfg.train_dataloader.batch_size
     lr, batch = cfg.optim_wrapper.optimizer.get('lr', nan), pairs * gpus
@@ -143,12 +143,14 @@ def show_schedule(cfg: Config, gpus: int, labeled: int,
     if scale.get('enable'):
         lr *= batch / base
     print(f'schedule: {pairs} pairs x {gpus} = {batch}, learning rate {lr:g}')
-    lengths = dict(
-        max_iters=cfg.train_cfg.max_iters,
-        warmup_iters=cfg.model.get('warmup_iters', 0),
-        ramp_iters=cfg.model.get('ramp_iters', 0),
-        alternate_every=cfg.model.get('alternate_every')
-        or ceil(unlabeled / batch))
+    lengths = dict(max_iters=cfg.train_cfg.max_iters)
+    if model:
+        model.set_schedule(cfg.train_cfg.max_iters, ceil(unlabeled / batch),
+                           trained=bool(cfg.get('load_from')))
+        lengths.update(
+            warmup_iters=model.warmup_iters,
+            ramp_iters=model.ramp_iters,
+            alternate_every=model.alternate_every or model.iters_per_pass)
     for name, length in lengths.items():
         print(f'  {name:16}{length:7} = {length * batch / labeled:.1f} passes '
               f'over labelled, {length * batch / unlabeled:.1f} over '
@@ -258,7 +260,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     shared = list(leaks('labelled', labeled, unlabeled))
     print(f'{len(shared)} of the labelled images are unlabelled ones, too, '
           'which is allowed')
-    problems.attempt(show_schedule, cfg, gpus, len(labeled), len(unlabeled))
+    problems.attempt(show_schedule, cfg, model, gpus, len(labeled),
+                     len(unlabeled))
     problems.add(without_clock(hook_types(cfg)))
     if model is None:
         return problems

@@ -1,5 +1,4 @@
 """Says early what spoils a semi-supervised training, and what to do."""
-from itertools import chain
 from math import ceil
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
@@ -71,9 +70,10 @@ class EarlyWarningHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model = unwrap(runner)
-        for problem in chain(
-                without_clock(map(type, runner.hooks)),
-                untrained(model, runner.iter > 0 or bool(runner._load_from))):
+        trained = any(hook.trained for hook in runner.hooks
+                      if isinstance(hook, TeacherEMAHook))
+        for problem in (*without_clock(map(type, runner.hooks)),
+                        *untrained(model, trained)):
             raise ValueError(problem)
         self.start = max(runner.iter, model.warmup_iters)
         self.span = self.interval or tenth(runner)
@@ -145,9 +145,9 @@ def untrained(model: PSMT, trained: bool) -> Iterator[str]:
 
     Args:
         model (PSMT): Before its training.
-        trained (bool): Whether a checkpoint is loaded into it.
+        trained (bool): Whether a checkpoint was loaded into it.
     """
-    if model.warmup_iters != 0 or trained:
+    if model.given['warmup_iters'] != 0 or trained:
         return
     parts = model, model.segmentor, tapped_head(model.segmentor)
     if not any(map(_is_pretrained, parts)):
@@ -317,9 +317,9 @@ def _teacher_problems(model: PSMT) -> Iterator[str]:
             map(torch.equal,
                 *(teacher.parameters() for teacher in model.teachers))):
         yield ('both teachers have the same weights and say the same, as one '
-               'would: model.ema_decay must be below 1 (it is '
-               f'{model.ema_decay}) and the student must learn '
-               '(optim_wrapper.optimizer.lr)')
+               'would: the student that they follow does not change. Raise '
+               'optim_wrapper.optimizer.lr, and see in the log that '
+               'param_scheduler does not end too early')
 
 
 def _longer_warmup(model: PSMT) -> str:
