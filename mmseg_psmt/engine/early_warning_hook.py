@@ -112,7 +112,7 @@ class EarlyWarningHook(Hook):
         labels = self.labels.clone()
         all_reduce(counts)
         all_reduce(labels)
-        sure, unsure = counts.double().cpu()
+        sure, unsure = counts.cpu().double()
         span = f'in the last {self.span} iterations'
         yield from _confidence_problems(
             runner, model, span,
@@ -246,20 +246,20 @@ def _share_problems(runner: Runner, model: PSMT, span: str,
     seen, was_seen = found >= labels / FAR, highest >= labels / FAR
     for which, cause in (
         (few & seen,
-         'The teachers predict it, but are seldom confident. Lower '
+         'the teachers predict it, but are seldom confident. Lower '
          f'model.consistency.threshold ({model.consistency.threshold})'),
         (few & ~seen & was_seen,
-         'The teachers predicted it before and stopped. '
-         f'{_softer_start(model)}'),
+         f'the teachers stopped predicting it. {_softer_start(model)}'),
         (few & ~was_seen,
-         f'The teachers have not learned it. {_longer_warmup(model)}; or '
+         f'the teachers have not learned it. {_longer_warmup(model)}; or '
          'label more images that show it')):
         if which.any():
             each = ', '.join(
                 f'{names[i]} {sure[i]:.2%} ({labels[i]:.2%})'
                 for i in which.nonzero().flatten().tolist())
             yield (f'the pseudo labels {span} hold less than a tenth of what '
-                   f'the labels, in brackets, hold of {each}. {cause}')
+                   f'the labels, in brackets, hold of {each}. Unless these '
+                   f'photos hardly show it, {cause}')
     absent = (labels == 0) & (found == 0)
     if absent.any():
         each = ', '.join(name for name, no in zip(names, absent) if no)
