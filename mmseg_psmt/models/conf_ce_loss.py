@@ -46,7 +46,7 @@ def conf_ce(logits: Tensor,
             targets: Tensor,
             threshold: float = 0.6,
             valid: Optional[Tensor] = None,
-            reduction: str = 'kept',
+            reduction: str = 'valid',
             class_weight: Optional[Tensor] = None) -> Tensor:
     """Confidence-weighted cross-entropy of PS-MT (arXiv 2111.12903, sec. 3.2).
 
@@ -98,14 +98,15 @@ class ConfCELoss(nn.Module):
     Args:
         threshold (float): Least confidence of a pixel that counts, in
             [0, 1]. Defaults to 0.6.
-        reduction (str): 'kept' or 'valid'. Defaults to 'kept'.
+        reduction (str): 'kept' or 'valid'. Defaults to 'valid', with which
+            few confident pixels weigh little.
         class_weight (Sequence[float], optional): Of each class. Defaults to
             all alike, which was better on CamVid (docs/benchmarks-240.md).
     """
 
     def __init__(self,
                  threshold: float = 0.6,
-                 reduction: str = 'kept',
+                 reduction: str = 'valid',
                  class_weight: Optional[Sequence[float]] = None):
         super().__init__()
         _check(threshold, reduction)
