@@ -305,10 +305,10 @@ def _gap_problems(runner: Runner, model: PSMT,
                    f"{student - teachers:.2f} below the student's "
                    f'{student:.2f}: their pseudo labels hold it back. If they '
                    'follow too slowly, lower model.ema_decay '
-                   f'({model.ema_decay}); if they were untrained or unlike '
-                   'each other at the start, lengthen model.warmup_iters '
-                   f'({model.warmup_iters}) and take model.teachers_init='
-                   "'copy'")
+                   f'({model.ema_decay:.4g}); if they were untrained or '
+                   'unlike each other at the start, lengthen '
+                   f'model.warmup_iters ({model.warmup_iters}) and take '
+                   "model.teachers_init='copy'")
             return
 
 
