@@ -35,10 +35,8 @@ class Log:
 def project(tmp_path, monkeypatch):
     """An empty folder with the tools, which is where one types."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('sys.argv', ['tools/train.py'])
     (tmp_path / 'tools').mkdir()
-    for name in ('train', 'test', 'export'):
-        (tmp_path / f'tools/{name}.py').touch()
+    (tmp_path / 'tools/check_data.py').touch()
     return tmp_path
 
 
@@ -239,6 +237,14 @@ def test_best_checkpoint_and_pictures(project):
     assert line(log, 'pictures of the pseudo labels: ') == (
         'work_dirs/semi/20260101_000000/vis_data/vis_image/'
         'pseudo_labels_9.png')
+
+
+def test_tools_of_mmseg_are_not_meant(project):
+    """Whose checkout, or own folder of tools, one may be in."""
+    (project / 'tools/check_data.py').rename(project / 'tools/test.py')
+    _, tool, *_ = shlex.split(line(ended(), 'test:   '))
+    assert tool != 'tools/test.py'
+    assert 'run_mmseg_tool' in Path(tool).read_text()
 
 
 def test_paths_are_ready_to_copy(project):

@@ -158,6 +158,7 @@ def test_the_end_of_the_log_says_how_to_test(root, trained):
     assert 'vis_image/pseudo_labels_6.png' in ending
     command = re.search(r'^test: +(.*)$', ending, re.M)[1]
     assert command.endswith(' run/tiny.py run/iter_6.pth')
+    assert f'{REPO}/tools/test.py ' in command
     run(shlex.split(command), root)
     table = run([sys.executable, REPO / 'tools/compare.py', 'mine=run'], root)
     assert f'| {last["mIoU"]:.2f} |' in table

@@ -2,7 +2,6 @@
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Union
 
@@ -216,10 +215,11 @@ def _train_twin(runner: Runner, twin: Path) -> str:
 
 
 def _tool(name: str) -> str:
-    """Path of a tool, beside that which runs if it is one."""
-    tools = Path(sys.argv[0]).parent, Path(__file__).parents[2] / 'tools'
-    return next((_short(folder / name) for folder in tools
-                 if (folder / name).is_file()), f'tools/{name}')
+    """Path of a tool of this project, not of mmseg's of the same name."""
+    tools = Path('tools')
+    if not (tools / 'check_data.py').is_file():
+        tools = Path(__file__).parents[2] / 'tools'
+    return _short(tools / name)
 
 
 def _short(path: Union[str, Path]) -> str:
