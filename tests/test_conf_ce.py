@@ -71,7 +71,7 @@ def test_class_weights_weigh_the_average_too(batch, reduction):
             total -= weights[label] * confidence * math.log(student[label])
         if confidence >= 0.6 or reduction == 'valid':
             number += weights[label]
-    loss = ConfCELoss(reduction=reduction, class_weight=weights)
+    loss = ConfCELoss(0.6, reduction, class_weight=weights)
     assert loss(logits, targets, valid).item() == pytest.approx(
         total / number, rel=1e-6)
     assert not loss.state_dict()
@@ -95,7 +95,7 @@ def test_class_weights_are_one_for_each_class(batch, weights):
 
 def test_the_default_averages_as_the_formula_of_the_paper(batch):
     logits, targets, valid = batch
-    expected = conf_ce_by_hand(logits, targets, 0.6, valid, 'valid')
+    expected = conf_ce_by_hand(logits, targets, 0.9, valid, 'valid')
     assert conf_ce(
         logits, targets, valid=valid).item() == pytest.approx(
             expected, rel=1e-6)
