@@ -25,8 +25,8 @@ KNOWN = 'early_warning_highest_iou'
 # show rare classes: factors of 2 or 3 are common, one of 10 is a class that
 # is going.
 FAR = 10
-# A network that has learned its few labels is sure of most pixels of any
-# photo; a random one of hardly any, at 0.6 and more than two classes.
+# A network that has learned its few labels is sure of many pixels of any
+# photo, a random one of hardly any.
 RISEN = 0.1
 # Of the labeled images. Supervised trainings take tens to hundreds; the
 # shortest of the paper has 80.
