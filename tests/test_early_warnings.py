@@ -179,6 +179,7 @@ def test_a_class_is_never_pseudo_labelled(root, healthy, tmp_path):
 
 def test_all_pseudo_labels_are_one_class(root, healthy, tmp_path):
     options = biased(healthy, tmp_path / 'biased.pth', NETS, 1, 100.)
+    options['model.unsup_weight'] = 1.5
     message, = train(root, tmp_path, 3, interval=3, **options)
     assert message.startswith('3: 100.00% of the confident pseudo labels in '
                               "the last 3 iterations are 'leaf' (class 1)")
