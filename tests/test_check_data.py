@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmseg_psmt.models.psmt import RAMP, WARMUP
+
 REPO = Path(__file__).resolve().parents[1]
 TOOL = REPO / 'tools/check_data.py'
 CONFIG = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
@@ -156,6 +158,14 @@ def test_the_schedule_is_counted_in_passes(shapes):
             rf'{unlabeled:.1f} over', words)
 
 
+@pytest.mark.parametrize('start, share', [('None', WARMUP), ('a.pth', 0)])
+def test_lengths_that_are_not_given_follow_the_schedule(shapes, start, share):
+    words = run('model.warmup_iters=None', 'model.ramp_iters=None',
+                f'load_from={start}')[1]
+    assert re.search(rf'warmup_iters +{round(1000 * share)} = ', words)
+    assert re.search(rf'ramp_iters +{round(1000 * RAMP)} = ', words)
+
+
 def test_lengths_and_learning_rate_follow_the_processes(shapes):
     config = child_of_the_config('''
 train_cfg = dict(max_iters=400 // int('{{$WORLD_SIZE:1}}'))
@@ -170,7 +180,37 @@ def test_a_batch_larger_than_the_labelled_list_is_a_warning(shapes):
     path.write_text('\n'.join(names[:3]))
     status, words = run()
     assert status == 0
-    assert 'WARNING: 3 labelled images are fewer than a batch of 4' in words
+    assert 'WARNING: 3 labeled images are fewer than a batch of 4' in words
+
+
+def test_a_schedule_of_few_passes_is_a_warning(shapes):
+    assert 'WARNING' not in run('train_cfg.max_iters=15')[1]
+    status, words = run('train_cfg.max_iters=14')
+    assert status == 0
+    assert 'WARNING: 14 iterations of 4 are 9.3 passes over the 6' in words
+    assert 'passes over the 6' not in run('train_cfg.max_iters=14', more=[
+        '--gpus', '2'])[1]
+
+
+@pytest.mark.parametrize('option', ['load_from=plain.pth', 'resume=True'])
+def test_teachers_that_nothing_trains_are_a_problem(shapes, option):
+    words = run('model.warmup_iters=0')[1]
+    problem, = complaints(words)
+    assert problem.startswith('model.warmup_iters=0, and no checkpoint')
+    assert run('model.warmup_iters=0', option)[0] == 0
+
+
+@pytest.mark.parametrize('hooks, fine', [
+    ('None', False), ('[]', False), ("[dict(type='EarlyWarningHook')]", False),
+    ("[dict(type='mmseg.TeacherEMAHook')]", True),
+    ("[dict(type='mmseg_psmt.engine.TeacherEMAHook')]", True),
+])
+def test_a_missing_clock_is_a_problem(shapes, hooks, fine):
+    status, words = run(config=child_of_the_config(f'custom_hooks = {hooks}'))
+    assert status == (not fine)
+    if not fine:
+        problem, = complaints(words)
+        assert "add it, or take custom_hooks = _base_.psmt.hooks" in problem
 
 
 def test_another_batch_than_that_of_the_learning_rate_is_a_warning(shapes):
@@ -377,7 +417,7 @@ train_dataloader = dict(dataset=dict(unlabeled=unlabeled))
     assert 'gone does not exist' in words and "broken='skip'" in words
     status, words = call(
         'train.py', child, '--work-dir', 'run', '--cfg-options', FEW,
-        'train_cfg.max_iters=2', 'model.warmup_iters=0',
+        'train_cfg.max_iters=2', 'model.warmup_iters=1',
         'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
         'val_dataloader.persistent_workers=False')

@@ -28,7 +28,7 @@ FAULTY = '''
 _base_ = 'tiny.py'
 custom_imports = dict(imports=['mmseg_psmt', 'faults'])
 custom_hooks = [*_base_.psmt.hooks, dict(type='FaultHook', rank=-1, deeds=@)]
-model = dict(teachers_init='copy', warmup_iters=0)
+model = dict(teachers_init='copy', warmup_iters=1)
 train_cfg = dict(max_iters=1000, val_interval=1000)
 default_hooks = dict(checkpoint=dict(interval=1000))
 train_dataloader = dict(

@@ -116,7 +116,15 @@ def test_conf_ce(option, value):
 def test_pseudo_label_vis(option, value):
     hook = built(HOOKS, 'PseudoLabelVisHook', option, value)
     if hook:
-        assert range(getattr(hook, option))
+        assert getattr(hook, option) is None or range(getattr(hook, option))
+
+
+@fuzz
+@given(ANYTHING)
+def test_early_warning(value):
+    hook = built(HOOKS, 'EarlyWarningHook', 'interval', value)
+    if hook:
+        assert hook.interval is None or range(hook.interval)
 
 
 @fuzz

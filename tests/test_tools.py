@@ -1,6 +1,8 @@
 """The command line, as a user types it, on a few drawn images."""
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -142,6 +144,24 @@ def test_the_test_tool_repeats_the_last_validation(root, trained):
     assert turned['mIoU'] == nets['student/mIoU']
     assert turned['teachers/mIoU'] == nets['mIoU']
     assert 'student/mIoU' not in turned
+
+
+def test_the_end_of_the_log_says_how_to_test(root, trained):
+    """The command as it stands there, and compare.py finds what it writes."""
+    log = next(trained.glob('*/*.log')).read_text()
+    ending = log.partition('The training has ended.')[2]
+    last = scalars(trained)[1][-1]
+    assert (f'at iteration 6: teachers {last["mIoU"]:.2f}, student '
+            f'{last["student/mIoU"]:.2f}') in ending
+    assert 'supervised training: no validation in run_supervised' in ending
+    assert re.search(r'run/best_mIoU_iter_\d\.pth, ', ending)
+    assert 'vis_image/pseudo_labels_6.png' in ending
+    command = re.search(r'^test: +(.*)$', ending, re.M)[1]
+    assert command.endswith(' run/tiny.py run/iter_6.pth')
+    assert f'{REPO}/tools/test.py ' in command
+    run(shlex.split(command), root)
+    table = run([sys.executable, REPO / 'tools/compare.py', 'mine=run'], root)
+    assert f'| {last["mIoU"]:.2f} |' in table
 
 
 def test_predictions_and_pictures_come_out(root, trained):

@@ -484,7 +484,7 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
         rounds=args.rounds)
     cfg.custom_hooks = [
         hook for hook in cfg.custom_hooks
-        if hook.type not in ('DataCheckHook', 'PseudoLabelVisHook')
+        if hook.type in ('TeacherEMAHook', 'CheckFiniteHook')
     ]
     cfg.custom_hooks.append(dict(type='SpeedHook', **speed))
     cfg.default_hooks.checkpoint.update(interval=-1, save_last=False)

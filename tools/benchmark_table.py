@@ -218,7 +218,7 @@ def render(rows: List[Dict[str, str]], style: str = 'markdown') -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('work_dirs', nargs='+', type=Path, help='trainings, '
-                        'tested with --work-dir WORK_DIR/test')
+                        'whose tests are in WORK_DIR/test')
     parser.add_argument('--format', default='markdown',
                         choices=('markdown', 'csv', 'latex'))
     parser.add_argument('--out', type=Path, help='file; printed if unset')

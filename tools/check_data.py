@@ -3,10 +3,10 @@ import argparse
 import os
 import sys
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from math import ceil, nan
 from pathlib import Path
-from typing import Any, Callable, Iterable, List, Optional
+from typing import Any, Callable, Iterable, Iterator, List, Optional
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmseg.registry import DATA_SAMPLERS, MODELS
+from mmseg.registry import DATA_SAMPLERS, HOOKS, MODELS
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -28,6 +28,11 @@ from mmseg_psmt.engine.data_check_hook import (
     leaks,
     mask_loader,
     scan_all,
+)
+from mmseg_psmt.engine.early_warning_hook import (
+    too_short,
+    untrained,
+    without_clock,
 )
 from mmseg_psmt.models import PSMT
 
@@ -128,8 +133,8 @@ def show_classes(classes: List[str], scanned: List[dict]) -> None:
               'cannot be learnt so: label images that do')
 
 
-def show_schedule(cfg: Config, gpus: int, labeled: int,
-                  unlabeled: int) -> None:
+def show_schedule(cfg: Config, model: Optional[PSMT], gpus: int,
+                  labeled: int, unlabeled: int) -> None:
     """Print the schedule in passes over both lists."""
     pairs = cfg.train_dataloader.batch_size
     lr, batch = cfg.optim_wrapper.optimizer.get('lr', nan), pairs * gpus
@@ -138,23 +143,34 @@ def show_schedule(cfg: Config, gpus: int, labeled: int,
     if scale.get('enable'):
         lr *= batch / base
     print(f'schedule: {pairs} pairs x {gpus} = {batch}, learning rate {lr:g}')
-    lengths = dict(
-        max_iters=cfg.train_cfg.max_iters,
-        warmup_iters=cfg.model.get('warmup_iters', 0),
-        ramp_iters=cfg.model.get('ramp_iters', 0),
-        alternate_every=cfg.model.get('alternate_every')
-        or ceil(unlabeled / batch))
+    lengths = dict(max_iters=cfg.train_cfg.max_iters)
+    if model:
+        model.set_schedule(cfg.train_cfg.max_iters, ceil(unlabeled / batch),
+                           trained=bool(cfg.get('load_from')))
+        lengths.update(
+            warmup_iters=model.warmup_iters,
+            ramp_iters=model.ramp_iters,
+            alternate_every=model.alternate_every or model.iters_per_pass)
     for name, length in lengths.items():
         print(f'  {name:16}{length:7} = {length * batch / labeled:.1f} passes '
               f'over labelled, {length * batch / unlabeled:.1f} over '
               'unlabelled images')
-    if labeled < batch:
-        print(f'  WARNING: {labeled} labelled images are fewer than a batch '
-              f'of {batch}: some repeat within it')
+    for problem in too_short(labeled, batch, cfg.train_cfg.max_iters):
+        print(f'  WARNING: {problem}')
     if base != batch and not scale.get('enable'):
         print(f'  WARNING: the learning rate {lr} is meant for a batch of '
               f'{base}, not {batch}: set optim_wrapper.optimizer.lr='
               f'{lr * batch / base:g} or auto_scale_lr.enable=True')
+
+
+def hook_types(cfg: Config) -> Iterator[type]:
+    """Classes of the hooks of a config, as far as they are known."""
+    for hook in chain((cfg.get('default_hooks') or {}).values(),
+                      cfg.get('custom_hooks') or []):
+        kind = hook['type'] if isinstance(hook, dict) else type(hook)
+        kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+        if isinstance(kind, type):
+            yield kind
 
 
 def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
@@ -244,9 +260,13 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     shared = list(leaks('labelled', labeled, unlabeled))
     print(f'{len(shared)} of the labelled images are unlabelled ones, too, '
           'which is allowed')
-    problems.attempt(show_schedule, cfg, gpus, len(labeled), len(unlabeled))
+    problems.attempt(show_schedule, cfg, model, gpus, len(labeled),
+                     len(unlabeled))
+    problems.add(without_clock(hook_types(cfg)))
     if model is None:
         return problems
+    problems.add(untrained(
+        model, bool(cfg.get('load_from') or cfg.get('resume'))))
     try:
         sheet = draw(cfg, model, SemiSegDataset(labeled, unlabeled))
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,8 @@ def parse_args() -> argparse.Namespace:
         'runs',
         nargs='+',
         metavar='NAME=WORK_DIR[,WORK_DIR...]',
-        help='a method and its trainings, one per seed; each was tested with '
-        '--work-dir WORK_DIR/test')
+        help='a method and its trainings, one per seed; tools/test.py wrote '
+        'its results to WORK_DIR/test')
     parser.add_argument('--classes', nargs='?', const='IoU',
                         choices=('IoU', 'Acc'), help='print the test IoU, or '
                         'accuracy, of each class of the first net, too')
@@ -65,8 +65,8 @@ def _latest_test(work_dir: Path) -> Path:
     files = sorted(work_dir.glob('test/*/*.json'))
     if not files:
         raise SystemExit(
-            f'{work_dir} was not tested: run tools/test.py CONFIG CHECKPOINT '
-            f'--work-dir {work_dir}/test')
+            f'{work_dir} was not tested: run tools/test.py CONFIG '
+            f'{work_dir}/CHECKPOINT, whose results go to {work_dir}/test')
     return files[-1]
 
 

@@ -28,6 +28,7 @@ psmt = dict(
         dict(type='DataCheckHook'),
         dict(type='PseudoLabelVisHook'),
         dict(type='EarlyWarningHook'),
+        dict(type='SummaryHook'),
     ],
     checkpoint=dict(type='ReliableCheckpointHook'),
     evaluator=dict(type='TeacherStudentIoUMetric'),

@@ -6,11 +6,12 @@ from .layer_decay import PSMTLayerDecayOptimizerConstructor
 from .pseudo_label_vis_hook import PseudoLabelVisHook
 from .runtime_info_hook import DeferredRuntimeInfoHook
 from .speed_hook import SpeedHook
+from .summary_hook import SummaryHook
 from .teacher_ema_hook import TeacherEMAHook
 
 __all__ = [
     'CheckFiniteHook', 'DataCheckHook', 'DeferredRuntimeInfoHook',
     'EarlyWarningHook',
     'PSMTLayerDecayOptimizerConstructor', 'PseudoLabelVisHook',
-    'ReliableCheckpointHook', 'SpeedHook', 'TeacherEMAHook'
+    'ReliableCheckpointHook', 'SpeedHook', 'SummaryHook', 'TeacherEMAHook'
 ]

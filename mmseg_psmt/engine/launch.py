@@ -1,4 +1,5 @@
 """Runs mmseg's own tools, on CPU ranks too."""
+import argparse
 import gc
 import os
 import runpy
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import List, Sequence
 
 import mmseg
 import torch
@@ -36,7 +38,8 @@ def run_mmseg_tool(name: str) -> None:
     model is wrapped without a device. A training from a git checkout notes
     its commit in the config. Of a distributed test the first rank alone
     writes the results: mmengine has each rank write the same file at the same
-    time. No code in a checkpoint is run, see
+    time; without ``--work-dir`` they go to the folder ``test`` beside the
+    checkpoint. No code in a checkpoint is run, see
     :func:`forbid_code_in_checkpoints`.
 
     Args:
@@ -60,6 +63,8 @@ def run_mmseg_tool(name: str) -> None:
             'model_wrapper_cfg.device_ids=None',
             'model_wrapper_cfg.broadcast_buffers=False'
         ]
+    if name == 'test.py':
+        sys.argv += results_beside(sys.argv[1:])
     if name == 'train.py' and commit():
         sys.argv += ['--cfg-options', f'commit={commit()}']
     LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
@@ -78,6 +83,46 @@ def run_mmseg_tool(name: str) -> None:
         # The cycles of the runner still refer to the group, whose threads
         # abort the exit of Python at times.
         gc.collect()
+
+
+class _Parser(argparse.ArgumentParser):
+
+    def error(self, message: str) -> None:
+        raise ValueError(message)
+
+
+def results_beside(words: Sequence[str]) -> List[str]:
+    """The ``--work-dir`` of a test that was given none: beside its checkpoint.
+
+    ``tools/compare.py`` looks there. mmseg would take that of the config,
+    and mix the results with the logs of the training.
+
+    Args:
+        words (Sequence[str]): Arguments of mmseg's ``test.py``.
+    """
+    if {'-h', '--help'} & {*words}:
+        print('Without --work-dir the results go to the folder "test" beside '
+              'the checkpoint, where tools/compare.py looks for them.\n')
+        return []
+    parser = _Parser(add_help=False)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--cfg-options', nargs='+')
+    parser.add_argument('--local_rank', '--local-rank')
+    for option in ('--work-dir', '--out', '--show-dir', '--wait-time',
+                   '--launcher'):
+        parser.add_argument(option)
+    for flag in ('--show', '--tta'):
+        parser.add_argument(flag, action='store_true')
+    try:
+        args = parser.parse_known_args(words)[0]
+    except ValueError:
+        return []  # mmseg's own parser explains what is wrong
+    checkpoint = Path(args.checkpoint)  # a URL is no file
+    if (args.work_dir or not checkpoint.is_file()
+            or not os.access(checkpoint.parent, os.W_OK)):
+        return []
+    return ['--work-dir', str(checkpoint.parent / 'test')]
 
 
 def commit() -> str:

@@ -11,6 +11,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor
 
 from ..options import require_whole
+from .early_warning_hook import tenth
 from .teacher_ema_hook import unwrap
 
 COLUMNS = ('image', 'truth', 'pseudo label', 'confidence', 'student')
@@ -25,13 +26,18 @@ class PseudoLabelVisHook(Hook):
     and the student's prediction.
 
     Args:
-        interval (int): Iterations between sheets. Defaults to 500.
+        interval (int, optional): Iterations between sheets. Defaults to a
+            tenth of those after the warm-up, with one sheet at its end. The
+            last iteration has one in any case.
         num_images (int): Rows at the most. Defaults to 4.
     """
     priority = 'LOW'
 
-    def __init__(self, interval: int = 500, num_images: int = 4):
-        require_whole('interval', interval, 1)
+    def __init__(self,
+                 interval: Optional[int] = None,
+                 num_images: int = 4):
+        if interval is not None:
+            require_whole('interval', interval, 1)
         require_whole('num_images', num_images, 1)
         self.interval = interval
         self.num_images = num_images
@@ -41,11 +47,17 @@ class PseudoLabelVisHook(Hook):
                          batch_idx: int,
                          data_batch: Optional[dict] = None,
                          outputs: Optional[dict] = None) -> None:
-        if is_main_process() and (self.every_n_train_iters(
-                runner, self.interval) or self.is_last_train_iter(runner)):
+        if is_main_process() and (self._is_due(runner)
+                                  or self.is_last_train_iter(runner)):
             runner.visualizer.add_image('pseudo_labels',
                                         self.draw(runner, data_batch),
                                         runner.iter + 1)
+
+    def _is_due(self, runner: Runner) -> bool:
+        if self.interval:
+            return self.every_n_train_iters(runner, self.interval)
+        done = runner.iter + 1 - unwrap(runner).warmup_iters
+        return done == 1 or (done > 0 and done % tenth(runner) == 0)
 
     @torch.no_grad()
     def draw(self, runner: Runner, data_batch: dict) -> np.ndarray:

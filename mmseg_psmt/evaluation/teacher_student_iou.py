@@ -1,5 +1,5 @@
 """mIoU of the teachers, and of each net beside them."""
-from typing import Dict, Sequence
+from typing import Dict, List, Sequence
 
 from mmengine.evaluator import BaseMetric
 from mmseg.evaluation import IoUMetric
@@ -11,7 +11,9 @@ class TeacherStudentIoUMetric(IoUMetric):
     """:class:`IoUMetric`, and again for each net, such as ``student/mIoU``.
 
     What ``model.predict_with`` names, such as ``['teachers', 'student',
-    'teacher1']``, is scored; the first of them has no prefix.
+    'teacher1']``, is scored; the first of them has no prefix, and the first
+    rank keeps its IoU of each class, in percent, in ``class_iou``: NaN where
+    neither masks nor predictions hold the class, empty before an evaluation.
 
     Args:
         **kwargs: Those of :class:`IoUMetric`; ``output_dir`` receives the
@@ -24,6 +26,7 @@ class TeacherStudentIoUMetric(IoUMetric):
             name: IoUMetric(**{**kwargs, 'output_dir': None, 'prefix': name})
             for name in ('teachers', 'student', 'teacher1', 'teacher2')
         }
+        self.class_iou: List[float] = []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         super().process(data_batch, data_samples)
@@ -33,6 +36,13 @@ class TeacherStudentIoUMetric(IoUMetric):
             metric.process(data_batch, [
                 {**sample, 'pred_sem_seg': labels} for sample, labels in found
                 if labels['data'] is not sample['pred_sem_seg']['data']])
+
+    def compute_metrics(self, results: list) -> Dict[str, float]:
+        """Those of the parent; keeps the IoU of each class."""
+        if results:
+            intersect, union, *_ = map(sum, zip(*results))
+            self.class_iou = (100 * intersect / union).tolist()
+        return super().compute_metrics(results)
 
     def evaluate(self, size: int) -> Dict[str, float]:
         scored = [net for net in self.nets.values() if net.results]

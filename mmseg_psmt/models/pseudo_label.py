@@ -51,20 +51,23 @@ def confidence_stats(logits: Tensor,
         ignore_index (int): Label without a truth.
 
     Returns:
-        dict[str, Tensor]: ``counts`` (C + 1,), the confident pixels of each
-        class and last the other valid ones. Scalars: ``confident``, a share
-        of the valid pixels, and with ``truth`` also ``correct``, a share of
-        the confident pixels that have a truth; 0 where there is none.
+        dict[str, Tensor]: ``counts`` (2, C), the valid pixels of each class,
+        first the confident ones, then the others. Scalars: ``confident``, a
+        share of the valid pixels, and with ``truth`` also ``correct``, a
+        share of the confident pixels that have a truth; 0 where there is
+        none.
     """
     confidence, label = F.softmax(logits.float(), dim=1).max(dim=1)
     kept = valid & (confidence >= threshold)
     # By rows, so that pixels share fewer cells. bincount waits for the device.
-    rows = label.masked_fill(~kept, logits.size(1)).flatten(0, 1)
-    counts = rows.new_zeros(len(rows), logits.size(1) + 1)
-    counts = counts.scatter_add(1, rows, valid.flatten(0, 1).long()).sum(0)
+    num = logits.size(1)
+    rows = (label + num * ~kept).flatten(0, 1)
+    counts = rows.new_zeros(len(rows), 2 * num)
+    counts = counts.scatter_add(1, rows, valid.flatten(0, 1).long())
+    counts = counts.sum(0).view(2, num)
     stats = {
         'counts': counts,
-        'confident': counts[:-1].sum() / counts.sum().clamp(min=1)
+        'confident': counts[0].sum() / counts.sum().clamp(min=1)
     }
     if truth is not None:
         known = kept & (truth != ignore_index)
