@@ -25,9 +25,9 @@ KNOWN = 'early_warning_highest_iou'
 # show rare classes: factors of 2 or 3 are common, one of 10 is a class that
 # is going.
 FAR = 10
-# A network that has learned its few labels is sure of many pixels of any
-# photo, a random one of hardly any.
-RISEN = 0.1
+# At the default threshold a small network that still learns is sure of a few
+# percent of a photo's pixels, a random one of none.
+RISEN = 0.02
 # Of the labeled images. Supervised trainings take tens to hundreds; the
 # shortest of the paper has 80.
 PASSES = 10
@@ -42,7 +42,7 @@ class EarlyWarningHook(Hook):
     and a missing :class:`TeacherEMAHook`, are refused.
 
     Every ``interval`` iterations after the warm-up: of a confident share of
-    the pixels that never rose to a tenth, or fell to a tenth of what it was;
+    the pixels that never rose to 2 %, or fell to a tenth of what it was;
     of pseudo labels of which 999 in 1000 are one class that is not so frequent
     in the labels; of classes that have not a tenth of their share in the
     labels; of teachers with equal weights. In a validation after the warm-up:
