@@ -31,8 +31,8 @@ evaluate() { # config, work dir
 
 python tools/make_shapes.py
 for seed in "$@"; do
-    S=$OUT/supervised/seed$seed
     P=$OUT/psmt/seed$seed
+    S=${P}_supervised # where the end of the log of PS-MT looks
     rm -rf "$S" "$P"
     echo "seed $seed: training both side by side, see $P/train.log"
     train "${CONFIG}_supervised.py" "$S" "$seed" & first=$!
