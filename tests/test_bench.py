@@ -41,6 +41,18 @@ def test_the_worst_cell_comes_first_and_lost_classes_are_named():
     assert lines[-1] == 'worst -1.00 (bad), mean +1.75 of 2 cells'
 
 
+def test_a_table_is_made_again_from_what_was_saved(tmp_path):
+    cells = {'a, b, 1/8': [
+        [{**one(30., sky=45., car=16.), 'method': 'supervised', 'seeds': seed},
+         {**one(31., 28., sky=50., car=7.), 'method': 'PSMT', 'seeds': seed}]
+        for seed in '01']}
+    bench.save(tmp_path / 'bench.csv', [
+        dict(data='a', net='b', share='1/8') | row
+        for pair in cells['a, b, 1/8'] for row in pair])
+    again = bench.read(tmp_path / 'bench.csv')
+    assert bench.render(again, True) == bench.render(cells, True)
+
+
 def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
     log = tmp_path / 'train.log'
     log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))

@@ -303,6 +303,23 @@ def main() -> None:
     print(f'\n{render(cells, not args.vary)}')
 
 
+def read(path: Path) -> Dict[str, List[List[dict]]]:
+    """The cells of a file that :func:`save` wrote, for :func:`render`."""
+    found = {}
+    with path.open(newline='', encoding='utf-8') as file:
+        for row in csv.DictReader(file):
+            name = ', '.join(row[key] for key in ('data', 'net', 'share'))
+            ious = (item.rpartition(' ') for item in row['IoU'].split('; '))
+            row = {**row, 'mIoU': float(row['mIoU']),
+                   'student': float(row['student']),
+                   'IoU': {label: float(iou) for label, _, iou in ious}}
+            found.setdefault(name, {}).setdefault(
+                row['seeds'], {})[row['method']] = row
+    return {name: [[pair['supervised'], pair['PSMT']]
+                   for pair in seeds.values() if len(pair) == 2]
+            for name, seeds in found.items()}
+
+
 def save(path: Path, rows: Sequence[dict]) -> None:
     """Write one row per tested training."""
     path.parent.mkdir(parents=True, exist_ok=True)
