@@ -52,7 +52,7 @@ _base_ = [
 ]
 crop_size = ({crop}, {crop})
 model = {model}
-optim_wrapper = dict(optimizer={optimizer})
+optim_wrapper = dict(optimizer=dict(_delete_=True, **{optimizer}))
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0., end={iters}, by_epoch=False)
 ]
