@@ -101,6 +101,7 @@ def test_a_cell_differs_from_its_twin_in_the_method_alone(cell):
                 'test_dataloader'):
         assert psmt[key] == twin[key], key
     assert psmt.train_cfg.max_iters == 20
+    assert psmt.optim_wrapper.optimizer == bench.NETS['segformer']['optimizer']
 
 
 def test_every_training_image_is_labeled_or_a_photo(cell):
