@@ -297,7 +297,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         cfg=dict(total_batch=8, auto_scale_lr=dict(base_batch_size=16)),
         logger=SimpleNamespace(info=messages.append, warning=messages.append),
         train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
-        optim_wrapper=OptimWrapper(optimizer))
+        optim_wrapper=OptimWrapper(optimizer), param_schedulers=None)
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
     hook.before_train(runner)
     assert model.iters_per_pass == 4

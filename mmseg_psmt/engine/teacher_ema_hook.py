@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..stack import skip_trained_data
+from .resume import follow_config, warn_of_standstill
 
 
 def unwrap(runner: Runner):
@@ -55,7 +56,8 @@ class TeacherEMAHook(Hook):
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
     parameters that were frozen meanwhile is freed. A resumed training goes on
-    with the next images; with another total batch it is refused.
+    with the next images; with another total batch it is refused, and where
+    the config has changed see :func:`follow_config`.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -89,6 +91,8 @@ class TeacherEMAHook(Hook):
                 ('scaled with it' if scale.get('enable') else
                  'not scaled with it: set auto_scale_lr.enable=True'))
 
+        warn_of_standstill(runner)
+
     def before_train_epoch(self, runner: Runner) -> None:
         skip_trained_data(runner.train_loop)
 
@@ -100,6 +104,7 @@ class TeacherEMAHook(Hook):
             sampler_seed=getattr(sampler, 'seed', None))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        follow_config(runner, checkpoint)
         meta = checkpoint.get('meta', {})
         if not runner._resume or 'total_batch' not in meta:
             return
