@@ -10,7 +10,10 @@ strong = [
 ]
 psmt = dict(
     imports=dict(imports=['mmseg_psmt'], allow_failed_imports=False),
-    model=dict(type='PSMT', predict_with=['teachers', 'student']),
+    model=dict(
+        type='PSMT',
+        predict_with=['teachers', 'student'],
+        decode_head=dict(type='segmentor')),  # get_flops.py of mmseg asks
     hooks=[
         dict(type='TeacherEMAHook'),
         dict(type='CheckFiniteHook'),

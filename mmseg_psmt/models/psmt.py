@@ -87,6 +87,8 @@ class PSMT(BaseSegmentor):
             Defaults to 'teachers'.
         pretrained, train_cfg (None): Set by ``mmseg.apis.init_model``;
             those that count stand in ``segmentor``.
+        decode_head (dict, optional): ``dict(type='segmentor')``, for tools of
+            mmseg that ask a config for its type.
         init_cfg (dict, optional): See :class:`BaseModule`.
     """
 
@@ -115,6 +117,7 @@ class PSMT(BaseSegmentor):
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  pretrained: None = None,
                  train_cfg: None = None,
+                 decode_head: OptConfigType = None,
                  init_cfg: OptMultiConfig = None):
         require('model.segmentor', segmentor, 'the config of an '
                 'EncoderDecoder', lambda x: isinstance(x, dict)
@@ -133,6 +136,8 @@ class PSMT(BaseSegmentor):
         }, init_cfg)
         require('model.pretrained and train_cfg', (pretrained, train_cfg),
                 'given to model.segmentor', lambda x: not any(x))
+        require('model.decode_head', decode_head, 'given to model.segmentor',
+                lambda x: x in (None, dict(type='segmentor')))
         require_whole('model.warmup_iters', warmup_iters, 0)
         if teachers_init == 'independent' and warmup_iters == 0:
             raise ValueError(
@@ -314,6 +319,11 @@ class PSMT(BaseSegmentor):
             raise RuntimeError(
                 'PSMT does not know the iteration: add '
                 "dict(type='TeacherEMAHook') to custom_hooks")
+        if not isinstance(inputs, dict):
+            raise ValueError(
+                'PSMT trains on pairs of images: give train_dataloader '
+                "dataset=dict(type='SemiSegDataset', labeled=..., "
+                "unlabeled=...) and sampler=dict(type='PairSampler')")
         labeled = inputs['labeled'], data_samples['labeled']
         with quick_accuracy(), fork_rng(self.iter,
                                         labeled[0].device) as rng:
