@@ -68,6 +68,13 @@ class TeacherEMAHook(Hook):
                 'and by_epoch=False where schedules and hooks have it')
 
     def before_train(self, runner: Runner) -> None:
+        if (runner.cfg.get('compile')
+                and getattr(unwrap(runner), 'tvat', None) is not None):
+            raise ValueError(
+                'compile would compile the whole iteration, and torch cannot '
+                'compile T-VAT: take it out of the config and compile the '
+                "backbones, with dict(type='SpeedHook', compile=True) in "
+                'custom_hooks, or set model.tvat=None')
         batch = _total_batch(runner)
         images = len(runner.train_dataloader.dataset)
         iters = math.ceil(images / batch)

@@ -213,6 +213,7 @@ class PSMT(BaseSegmentor):
         self.backward: Optional[Callable[[Tensor], None]] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
         self.label_counts: Union[int, Tensor] = 0
+        self.keep_logits = False  # SemiSegTTAModel needs them
         self._iter: Optional[int] = None
         self.train()
 
@@ -376,7 +377,7 @@ class PSMT(BaseSegmentor):
                 data_samples: OptSampleList = None) -> SampleList:
         """See :func:`mmseg_psmt.models.prediction.predict`."""
         nets = {name: self.nets[name] for name in self.predict_with}
-        return predict(nets, inputs, data_samples)
+        return predict(nets, inputs, data_samples, self.keep_logits)
 
     def encode_decode(self, inputs: Tensor,
                       batch_img_metas: List[dict]) -> Tensor:
