@@ -4,7 +4,11 @@
 weak = [dict(type='PackSegInputs')]
 strong = [
     dict(type='ColorJitter'),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
+    dict(
+        type='RandomGrayscale',
+        prob=0.2,
+        keep_channels=True,
+        channel_weights=(0.114, 0.587, 0.299)),  # luminance of B, G, R
     dict(type='RandomGaussianBlur'),
     dict(type='PackSegInputs'),
 ]

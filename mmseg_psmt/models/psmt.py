@@ -1,7 +1,7 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Callable, List, Optional, Sequence, Union
+from typing import Callable, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -31,6 +31,10 @@ from .ramp import KINDS, ramp
 from .randomness import fork_rng
 from .teachers import Teachers
 
+# Shares of the schedule that the warm-up and the ramp take where no length is
+# given; docs/design.md has the runs that chose them.
+WARMUP, RAMP = 0.3, 0.1
+
 
 @MODELS.register_module()
 class PSMT(BaseSegmentor):
@@ -49,11 +53,15 @@ class PSMT(BaseSegmentor):
         teachers_init (str): 'copy' starts the teachers as copies of the
             student at the end of the warm-up; 'independent' initialises each
             by itself and trains it during the warm-up. Defaults to 'copy'.
-        warmup_iters (int): Supervised iterations before all others. The
-            student learns from the strong view of the labelled images,
-            independent teachers from their view ``labeled_weak``. Defaults
-            to 0.
-        ema_decay (float): Defaults to 0.996.
+        warmup_iters (int, optional): Supervised iterations before all
+            others, in which independent teachers learn from their view
+            ``labeled_weak``. Defaults to a share of the schedule,
+            :data:`WARMUP`, or to 0 where ``load_from`` gave trained
+            weights, see :meth:`set_schedule`.
+        ema_decay (float): What the decay of the teachers rises to. That of
+            copies is ``1 - 1 / (k + 1)`` at first, after ``k`` updates, so
+            that they are the mean of the student since the warm-up until
+            they can be an exponential one. Defaults to 0.996.
         average_buffers (bool): Whether BN statistics follow the EMA too;
             False copies those of the student. Defaults to True.
         alternate_every (int, optional): Iterations until the other teacher
@@ -79,7 +87,8 @@ class PSMT(BaseSegmentor):
         consistency (dict): The unsupervised loss, :class:`ConfCELoss` if it
             names no type.
         unsup_weight (float): Its weight after the ramp. Defaults to 1.
-        ramp_iters (int): Iterations of the ramp. Defaults to 0.
+        ramp_iters (int, optional): Iterations of the ramp. Defaults to a
+            share of the schedule, :data:`RAMP`.
         ramp_kind (str): See :func:`ramp`. Defaults to 'cosine'.
         predict_with (str | Sequence[str]): 'teachers' (the mean of their
             logits), 'student', 'teacher1' or 'teacher2'. The first of
@@ -97,7 +106,7 @@ class PSMT(BaseSegmentor):
                  data_preprocessor: OptConfigType = None,
                  num_teachers: int = 2,
                  teachers_init: str = 'copy',
-                 warmup_iters: int = 0,
+                 warmup_iters: Optional[int] = None,
                  ema_decay: float = 0.996,
                  average_buffers: bool = True,
                  alternate_every: Optional[int] = None,
@@ -112,7 +121,7 @@ class PSMT(BaseSegmentor):
                      dict(type='TeacherGuidedCutMix'), ),
                  consistency: ConfigType = dict(type='ConfCELoss'),
                  unsup_weight: float = 1.,
-                 ramp_iters: int = 0,
+                 ramp_iters: Optional[int] = None,
                  ramp_kind: str = 'cosine',
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  pretrained: None = None,
@@ -138,16 +147,17 @@ class PSMT(BaseSegmentor):
                 'given to model.segmentor', lambda x: not any(x))
         require('model.decode_head', decode_head, 'given to model.segmentor',
                 lambda x: x in (None, dict(type='segmentor')))
-        require_whole('model.warmup_iters', warmup_iters, 0)
         if teachers_init == 'independent' and warmup_iters == 0:
             raise ValueError(
                 "model.teachers_init='independent' leaves the teachers "
                 'untrained without model.warmup_iters > 0')
         require_number('model.ema_decay', ema_decay, 0, 1)
-        for name, value in (('alternate_every', alternate_every),
-                            ('assist_topk', assist_topk)):
+        for name, value, least in (('warmup_iters', warmup_iters, 0),
+                                   ('ramp_iters', ramp_iters, 0),
+                                   ('alternate_every', alternate_every, 1),
+                                   ('assist_topk', assist_topk, 1)):
             if value is not None:
-                require_whole(f'model.{name}', value, 1)
+                require_whole(f'model.{name}', value, least)
         require('model.average_buffers', average_buffers, 'True or False',
                 lambda x: x in (True, False))
         require('model.perturb', perturb, "some of 'labeled' and 'unlabeled'",
@@ -161,7 +171,6 @@ class PSMT(BaseSegmentor):
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
                 lambda x: x in ('teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
-        require_whole('model.ramp_iters', ramp_iters, 0)
         require('model.ramp_kind', ramp_kind, f'one of {[*KINDS]}',
                 lambda x: x in KINDS)
 
@@ -178,7 +187,8 @@ class PSMT(BaseSegmentor):
         self._ddp_params_and_buffers_to_ignore = [
             name for name in self.state_dict() if name.startswith('teachers.')
         ]
-        self.warmup_iters = warmup_iters
+        self.given = dict(warmup_iters=warmup_iters, ramp_iters=ramp_iters)
+        self.warmup_iters = warmup_iters or 0
         self.ema_decay = ema_decay
         self.average_buffers = average_buffers
         self.alternate_every = alternate_every
@@ -192,7 +202,7 @@ class PSMT(BaseSegmentor):
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
         self.consistency = MODELS.build({'type': 'ConfCELoss', **consistency})
         self.unsup_weight = unsup_weight
-        self.ramp_iters = ramp_iters
+        self.ramp_iters = ramp_iters or 0
         self.ramp_kind = ramp_kind
         names = ([predict_with]
                  if isinstance(predict_with, str) else predict_with)
@@ -210,6 +220,7 @@ class PSMT(BaseSegmentor):
                     'model.one_pass=True',
                     lambda x: tvat is None or len({*x}) != 1)
         self.iters_per_pass: Optional[int] = None
+        self.iters_per_update = 1
         self.backward: Optional[Callable[[Tensor], None]] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
         self.label_counts: Union[int, Tensor] = 0
@@ -228,6 +239,30 @@ class PSMT(BaseSegmentor):
         if value >= self.warmup_iters and self.teachers.warming_up:
             self.teachers.freeze()
 
+    def set_schedule(self,
+                     max_iters: int,
+                     iters_per_pass: int,
+                     iters_per_update: int = 1,
+                     trained: bool = False) -> None:
+        """Fill in the lengths that follow the training.
+
+        Args:
+            max_iters (int): Iterations of the training.
+            iters_per_pass (int): Iterations of one pass over the unlabeled
+                images.
+            iters_per_update (int): Iterations whose gradients make one step
+                of the optimizer.
+            trained (bool): Whether the training begins with trained weights,
+                which need no warm-up.
+        """
+        self.iters_per_pass = iters_per_pass
+        self.iters_per_update = iters_per_update
+        if self.given['warmup_iters'] is None:
+            trained = trained and not self.teachers.independent
+            self.warmup_iters = 0 if trained else round(WARMUP * max_iters)
+        if self.given['ramp_iters'] is None:
+            self.ramp_iters = round(RAMP * max_iters)
+
     @property
     def nets(self) -> dict:
         """dict[str, list[nn.Module]]: Whose logits a prediction averages."""
@@ -242,13 +277,28 @@ class PSMT(BaseSegmentor):
         self.teachers.init_from(self.segmentor)
 
     @property
+    def turns(self) -> Tuple[int, int]:
+        """tuple[int, int]: Finished turns of all teachers since the warm-up,
+        and the iterations of the present turn before this one."""
+        done = max(self.iter - self.warmup_iters, 0)
+        every = self.alternate_every or self.iters_per_pass
+        return divmod(done, every) if every else (0, done)
+
+    @property
     def active(self) -> int:
         """int: Index of the teacher that learns from the student now."""
-        every = self.alternate_every or self.iters_per_pass
-        if every is None:
-            return 0
-        turn = max(self.iter - self.warmup_iters, 0) // every
-        return turn % len(self.teachers)
+        return self.turns[0] % len(self.teachers)
+
+    @property
+    def decay(self) -> float:
+        """float: EMA decay of the active teacher in this iteration."""
+        if self.teachers.independent:
+            return self.ema_decay
+        turn, begun = self.turns
+        every = self.alternate_every or self.iters_per_pass or 0
+        own = turn // len(self.teachers) * every + begun
+        updates = own // self.iters_per_update
+        return min(self.ema_decay, 1 - 1 / (updates + 1))
 
     def update_teacher(self) -> None:
         """One EMA step of the active teacher towards the student.
@@ -258,7 +308,7 @@ class PSMT(BaseSegmentor):
         """
         if self.iter >= self.warmup_iters:
             ema_update_(self.teachers[self.active], self.segmentor,
-                        self.ema_decay, self.average_buffers)
+                        self.decay, self.average_buffers)
         elif not self.teachers.independent:
             for teacher in self.teachers:
                 ema_update_(teacher, self.segmentor, decay=0.)
