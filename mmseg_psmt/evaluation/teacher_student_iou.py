@@ -52,8 +52,8 @@ class TeacherStudentIoUMetric(IoUMetric):
             print_log(
                 'Augmented predictions are merged for the first of '
                 'model.predict_with alone, which is scored: set '
-                'model.predict_with=student to score the student so', 'current',
-                logging.WARNING)
+                'model.predict_with=student to score the student so',
+                logger='current', level=logging.WARNING)
         scored = self._scored()
         metrics = super().evaluate(size)
         for name in scored:
