@@ -146,6 +146,14 @@ class Detached(nn.Module):
 
 
 @MODELS.register_module()
+class TwoInputs(nn.Module):
+    """One of two maps of logits, which gets labels."""
+
+    def forward(self, logits, targets):
+        return F.mse_loss(logits, targets)
+
+
+@MODELS.register_module()
 class WrongShape(nn.Module):
 
     def forward(self, feat, decode):
@@ -185,13 +193,12 @@ class RandomNoise(nn.Module):
 
 @pytest.mark.parametrize('options, words', [
     (dict(consistency=dict(type='Detached')), 'consistency.*gradient'),
-    (dict(consistency=dict(type='MSELoss')), 'consistency'),
     (dict(consistency=dict(type='LovaszLoss')), "consistency.*'none'"),
     (dict(consistency=[dict(type='ConfCELoss'), dict(type='Detached')]),
      'consistency'),
     (dict(consistency=[]), 'consistency.*list'),
     (dict(consistency=dict(type='NoSuchLoss')), 'consistency.*NoSuchLoss'),
-    (dict(consistency=dict(type='MSELoss')), 'consistency.*labels'),
+    (dict(consistency=dict(type='TwoInputs')), 'consistency.*labels'),
     (dict(mix=[dict(type='RandomFlip', prob=0.5)]), 'mix.*numpy Generator'),
     (dict(mix=[dict(type='ForgetsValid')]), 'mix.*something else'),
     (dict(mix=[dict(type='MixesShares')]), 'mix.*something else'),

@@ -225,6 +225,37 @@ def test_batch_norm_of_the_teachers_uses_the_batch_but_keeps_its_buffers():
         running.pseudo_logits(images), by_batch.pseudo_logits(images))
 
 
+@pytest.mark.parametrize('fixed, untouched', [
+    (dict(norm_eval=True), 'backbone'),
+    (dict(frozen_stages=2), 'backbone.layer2'),
+    (dict(frozen_stages=0), 'backbone.stem')])
+def test_what_the_segmentor_fixes_stays_fixed_in_its_teachers(
+        fixed, untouched):
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.backbone.update(fixed)
+    model = build(segmentor=segmentor, teacher_norm='batch').train()
+    for net in (model.segmentor, *model.teachers):
+        modes = {name: module.training for name, module in net.named_modules()
+                 if isinstance(module, torch.nn.BatchNorm2d)}
+        assert {mode for name, mode in modes.items()
+                if name.startswith(untouched)} == {False}
+        assert any(modes.values())
+    for teacher in model.teachers:
+        others = [module for module in teacher.modules()
+                  if not isinstance(module, torch.nn.BatchNorm2d)]
+        assert not any(module.training for module in others)
+    frozen = model.teachers[0].get_submodule(untouched)
+    norm = next(m for m in frozen.modules()
+                if isinstance(m, torch.nn.BatchNorm2d))
+    data = torch.randn(2, norm.num_features, 4, 4)
+    expected = torch.nn.functional.batch_norm(
+        data, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    torch.testing.assert_close(norm(data), expected)
+    model.eval()
+    assert all(m.track_running_stats for m in model.modules()
+               if isinstance(m, torch.nn.BatchNorm2d))
+
+
 def test_teachers_take_turns():
     model = build(alternate_every=3, warmup_iters=2)
     turns = []

@@ -29,6 +29,7 @@ from mmseg_psmt.engine.data_check_hook import (
     scan_all,
 )
 from mmseg_psmt.models import PSMT
+from mmseg_psmt.options import did_you_mean
 from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
@@ -92,7 +93,7 @@ class Problems(list):
         try:
             return make(*args)
         except Exception as error:
-            self.append(reason(error))
+            self.append(f'{reason(error)} {did_you_mean(error)}'.strip())
 
 
 def show_sizes(kind: str, dataset: Dataset, scanned: List[dict],

@@ -19,6 +19,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from ..models.plain_weights import require_weights
+from ..options import did_you_mean
 
 ALLOW_CODE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -80,7 +81,8 @@ def run_mmseg_tool(name: str) -> None:
 
     Raises:
         FileNotFoundError: If mmseg was installed without its tools.
-        SystemExit: If a checkpoint is more than data.
+        SystemExit: If a checkpoint is more than data, or an option or a type
+            does not exist that resembles one that does.
     """
     tool = Path(mmseg.__file__).parent / '.mim' / 'tools' / name
     if not tool.exists():
@@ -110,6 +112,11 @@ def run_mmseg_tool(name: str) -> None:
             f'more than data ({why.partition(". ")[0]}): to load it could run '
             'whatever its author put in. If you trust the author, set the '
             f'environment variable {ALLOW_CODE}=1') from error
+    except (KeyError, TypeError, ValueError) as error:
+        hint = did_you_mean(error)
+        if hint:
+            raise SystemExit(f'{error.args[0]}. {hint}') from error
+        raise
     if ranks and dist.is_initialized():
         dist.destroy_process_group()
         # The cycles of the runner still refer to the group, whose threads

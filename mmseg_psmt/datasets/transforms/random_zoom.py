@@ -60,6 +60,6 @@ class RandomZoom:
             mode='nearest',
             align_corners=False)[:, 0] > 0.5
         inside &= zoomed(~valid[:, None])[:, 0] < 1e-3  # nearly no blend
-        logits = torch.where(valid[:, None], logits,
+        logits = torch.where(valid[:, None] | logits.isfinite(), logits,
                              torch.zeros_like(logits))  # NaN * 0 is no 0
         return zoomed(images), zoomed(logits), inside
