@@ -130,6 +130,19 @@ def test_any_loss_trains(cfg):
     assert total.isfinite() and 'unsup.confident' in losses
 
 
+@pytest.mark.parametrize('kind', ['SoftmaxMSELoss', 'DiceLoss', 'ThreeInputs',
+                                  'CrossEntropyLoss'])
+def test_another_type_than_that_of_the_base_config(kind):
+    """As --cfg-options model.consistency.type=... makes it."""
+    cfg = dict(type=kind, threshold=0.9, reduction='kept')
+    logits, targets, valid = scene()
+    value = build_consistency(cfg, 7, 255)(logits, targets, valid)
+    plain = build_consistency(dict(type=kind, threshold=0.9)
+                              if kind in ('DiceLoss', 'CrossEntropyLoss')
+                              else dict(type=kind), 7, 255)
+    assert value == plain(logits, targets, valid)
+
+
 def test_building_leaves_no_trace():
     torch.manual_seed(3)
     expected = torch.rand(1)

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 
 import mmseg_psmt  # noqa: F401
-from mmseg_psmt.models.psmt import RAMP, WARMUP
+from mmseg_psmt.models.psmt import MEMORY, RAMP, TURN, WARMUP
 
 register_all_modules()
 SEGMENTOR = Config.fromfile(
@@ -320,6 +320,21 @@ def test_lengths_follow_the_schedule_unless_given(options, trained, lengths):
     model.set_schedule(1000, 10, trained=trained)
     assert (model.warmup_iters, model.ramp_iters) == lengths
     assert model.iters_per_pass == 10
+
+
+@pytest.mark.parametrize('options,max_iters,every,decay', [
+    (dict(), 100_000, 300, 0.996),
+    (dict(), 1000, TURN * 700, 1 - 1 / (MEMORY * 350)),
+    (dict(num_teachers=1), 1000, TURN * 700, 1 - 1 / (MEMORY * 700)),
+    (dict(alternate_every=7, ema_decay=0.9999), 1000, 7, 0.9999),
+    (dict(), 3, 1, 0.),
+])
+def test_teachers_follow_faster_in_a_short_training(options, max_iters, every,
+                                                    decay):
+    model = build(**options)
+    model.set_schedule(max_iters, 300)
+    assert model.alternate_every == every
+    assert model.ema_decay == pytest.approx(decay)
 
 
 def test_teachers_take_turns_by_pass():

@@ -18,6 +18,13 @@ psmt = dict(
         type='PSMT',
         predict_with=['teachers', 'student'],
         decode_head=dict(type='segmentor')),  # get_flops.py of mmseg asks
+    # Constants of the paper and its released code, where the defaults that
+    # serve short trainings on a user's own data are others.
+    paper=dict(
+        ema_decay=0.996,
+        one_pass=False,
+        consistency=dict(
+            type='ConfCELoss', threshold=0.6, reduction='kept')),
     hooks=[
         dict(type='TeacherEMAHook'),
         dict(type='CheckFiniteHook'),

@@ -53,8 +53,8 @@ class TeacherEMAHook(Hook):
     Before the training it calls ``model.set_schedule()``, of a model without
     it sets ``model.iters_per_pass``, and sets ``model.backward``; before each
     iteration ``model.iter``. After each step of the optimizer it calls
-    ``model.update_teacher()``. Lengths that follow the schedule are in the
-    log, and in the checkpoint, so that a resumed training keeps them.
+    ``model.update_teacher()``. What follows the schedule is in the log, and in
+    the checkpoint, so that a resumed training keeps it.
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
     parameters that were frozen meanwhile is freed. A resumed training goes on
@@ -118,7 +118,10 @@ class TeacherEMAHook(Hook):
             f'{model.warmup_iters} are the supervised warm-up '
             '(model.warmup_iters); in the next '
             f'{model.ramp_iters} the unsupervised weight rises to '
-            f'{model.unsup_weight} (model.ramp_iters)')
+            f'{model.unsup_weight} (model.ramp_iters). A teacher learns for '
+            f'{model.alternate_every} iterations at a time '
+            f'(model.alternate_every), with an EMA decay of '
+            f'{model.ema_decay:.4g} (model.ema_decay)')
 
     def before_train_epoch(self, runner: Runner) -> None:
         skip_trained_data(runner.train_loop)
@@ -131,7 +134,7 @@ class TeacherEMAHook(Hook):
             sampler_seed=getattr(sampler, 'seed', None))
         model = unwrap(runner)
         if hasattr(model, 'set_schedule'):
-            checkpoint['meta']['lengths'] = {
+            checkpoint['meta']['schedule'] = {
                 name: getattr(model, name)
                 for name in model.given
             }
@@ -157,10 +160,10 @@ class TeacherEMAHook(Hook):
                 'perturbations are drawn for them')
         if meta['sampler_seed'] is not None:
             runner.train_dataloader.sampler.seed = meta['sampler_seed']
-        for name, length in meta.get('lengths', {}).items():
+        for name, value in meta.get('schedule', {}).items():
             if unwrap(runner).given[name] is None:
-                unwrap(runner).given[name] = length
-                setattr(unwrap(runner), name, length)
+                unwrap(runner).given[name] = value
+                setattr(unwrap(runner), name, value)
 
     def before_train_iter(self,
                           runner: Runner,

@@ -11,6 +11,8 @@ from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.utils import ConfigType
 from torch import Tensor
 
+from .conf_ce_loss import ConfCELoss
+
 _LOSS = ('a loss takes logits of the student and of the teachers '
          '(N, K, H, W) and a bool mask (N, H, W) of the pixels that count, '
          'and returns a scalar with a gradient; a loss of mmseg takes logits '
@@ -85,7 +87,9 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
     Args:
         cfg (dict | Sequence[dict]): :class:`ConfCELoss` if it names no type;
             any loss of (logits, targets, valid); or one of mmseg's, with a
-            ``threshold`` of its pseudo labels (0.6 by default).
+            ``threshold`` of its pseudo labels (0.6 by default). Threshold
+            and reduction that a base config has for Conf-CE do not matter to
+            a loss that does not know them.
         num_classes (int): Channels of the logits.
         ignore_index (int): See :class:`PseudoLabelLoss`.
 
@@ -102,8 +106,13 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
     try:
         kind = cfg['type']
         kind = MODELS.get(kind) if isinstance(kind, str) else kind
+        threshold = 0.6
+        if inspect.isclass(kind) and not issubclass(kind, ConfCELoss):
+            if cfg.get('reduction') in ('kept', 'valid'):
+                del cfg['reduction']
+            if 'threshold' not in inspect.signature(kind).parameters:
+                threshold = cfg.pop('threshold', threshold)
         if _takes_labels(kind):
-            threshold = cfg.pop('threshold', 0.6)
             loss = PseudoLabelLoss(
                 MODELS.build(cfg), threshold, ignore_index)
         else:

@@ -24,7 +24,7 @@ from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
 from .interfaces import build_consistency, build_mix, build_tvat
-from .one_pass import check_one_pass, one_pass
+from .one_pass import check_one_pass, one_pass, splits_losses
 from .plain_weights import spread_plain_weights
 from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
@@ -32,9 +32,11 @@ from .ramp import KINDS, ramp
 from .randomness import fork_rng
 from .teachers import Teachers
 
-# Shares of the schedule that the warm-up and the ramp take where no length is
-# given; docs/design.md has the runs that chose them.
-WARMUP, RAMP = 0.3, 0.1
+# What follows the schedule where it is not given; docs/design.md has the runs
+# that chose it. Warm-up and ramp are shares of all iterations. A turn of a
+# teacher is a share of those after the warm-up, and what it remembers, the
+# time constant of its EMA, a share of its own updates.
+WARMUP, RAMP, TURN, MEMORY = 0.3, 0.1, 0.05, 0.1
 
 
 @MODELS.register_module()
@@ -59,16 +61,18 @@ class PSMT(BaseSegmentor):
             ``labeled_weak``. Defaults to a share of the schedule,
             :data:`WARMUP`, or to 0 where ``load_from`` gave trained
             weights, see :meth:`set_schedule`.
-        ema_decay (float): What the decay of the teachers rises to. That of
-            copies is ``1 - 1 / (k + 1)`` at first, after ``k`` updates, so
-            that they are the mean of the student since the warm-up until
-            they can be an exponential one. Defaults to 0.996.
+        ema_decay (float, optional): What the decay of the teachers rises to.
+            That of copies is ``1 - 1 / (k + 1)`` at first, after ``k``
+            updates, so that they are the mean of the student since the
+            warm-up until they can be an exponential one. Defaults to 0.996,
+            in short trainings to less, so that a teacher remembers at most a
+            share of it, :data:`MEMORY`.
         average_buffers (bool): Whether BN statistics follow the EMA too;
             False copies those of the student. Defaults to True.
         alternate_every (int, optional): Iterations until the other teacher
             becomes the active one, which learns from the student. Defaults
-            to one pass over the unlabelled images, ``iters_per_pass``, which
-            the hook sets.
+            to one pass over the unlabeled images, in short trainings to a
+            share of what is left after the warm-up, :data:`TURN`.
         teacher_norm (str): The teachers' BN uses 'running' statistics or
             those of the 'batch'; neither moves them. Defaults to 'running'.
         assist_topk (int, optional): Classes per pixel for which the inactive
@@ -81,8 +85,9 @@ class PSMT(BaseSegmentor):
         perturb (Sequence[str]): Images whose features it perturbs, of
             'labeled' and 'unlabeled'. Defaults to both.
         perturb_at (str, optional): See :func:`find_site`.
-        one_pass (bool): Labelled and unlabelled images go through the
-            student together, see :func:`one_pass`. Defaults to False.
+        one_pass (bool, optional): Labeled and unlabeled images go through
+            the student together, see :func:`one_pass`. Defaults to True
+            where the decode head and the data preprocessor allow it.
         mix (Sequence[dict]): Transforms that mix strong images and teacher
             logits alike. Defaults to one :class:`TeacherGuidedCutMix`.
         consistency (dict | Sequence[dict]): The unsupervised loss, see
@@ -108,7 +113,7 @@ class PSMT(BaseSegmentor):
                  num_teachers: int = 2,
                  teachers_init: str = 'copy',
                  warmup_iters: Optional[int] = None,
-                 ema_decay: float = 0.996,
+                 ema_decay: Optional[float] = None,
                  average_buffers: bool = True,
                  alternate_every: Optional[int] = None,
                  teacher_norm: str = 'running',
@@ -117,7 +122,7 @@ class PSMT(BaseSegmentor):
                  tvat_with: str = 'active',
                  perturb: Sequence[str] = ('labeled', 'unlabeled'),
                  perturb_at: Optional[str] = None,
-                 one_pass: bool = False,
+                 one_pass: Optional[bool] = None,
                  mix: Sequence[ConfigType] = (
                      dict(type='TeacherGuidedCutMix'), ),
                  consistency: Union[ConfigType, Sequence[ConfigType]] = dict(
@@ -153,7 +158,8 @@ class PSMT(BaseSegmentor):
             raise ValueError(
                 "model.teachers_init='independent' leaves the teachers "
                 'untrained without model.warmup_iters > 0')
-        require_number('model.ema_decay', ema_decay, 0, 1)
+        if ema_decay is not None:
+            require_number('model.ema_decay', ema_decay, 0, 1)
         for name, value, least in (('warmup_iters', warmup_iters, 0),
                                    ('ramp_iters', ramp_iters, 0),
                                    ('alternate_every', alternate_every, 1),
@@ -194,9 +200,13 @@ class PSMT(BaseSegmentor):
         self._ddp_params_and_buffers_to_ignore = [
             name for name in self.state_dict() if name.startswith('teachers.')
         ]
-        self.given = dict(warmup_iters=warmup_iters, ramp_iters=ramp_iters)
+        self.given = dict(
+            warmup_iters=warmup_iters,
+            ramp_iters=ramp_iters,
+            ema_decay=ema_decay,
+            alternate_every=alternate_every)
         self.warmup_iters = warmup_iters or 0
-        self.ema_decay = ema_decay
+        self.ema_decay = 0.996 if ema_decay is None else ema_decay
         self.average_buffers = average_buffers
         self.alternate_every = alternate_every
         self.assist_topk = assist_topk
@@ -219,8 +229,12 @@ class PSMT(BaseSegmentor):
                 lambda _: names and {*names} <= {*self.nets})
         self.predict_with = [*names]
         self.register_load_state_dict_pre_hook(spread_plain_weights)
-        self.one_pass = one_pass
-        if one_pass:
+        if one_pass is None:
+            one_pass = (
+                splits_losses(self.segmentor)
+                and bool(self.data_preprocessor.size)
+                and (tvat is None or len({*perturb}) != 1))
+        elif one_pass:
             check_one_pass(self.segmentor)
             require('model.data_preprocessor.size',
                     self.data_preprocessor.size, 'the (height, width) of all '
@@ -228,6 +242,7 @@ class PSMT(BaseSegmentor):
             require('model.perturb', perturb, 'both or none with '
                     'model.one_pass=True',
                     lambda x: tvat is None or len({*x}) != 1)
+        self.one_pass = one_pass
         self.iters_per_pass: Optional[int] = None
         self.iters_per_update = 1
         self.backward: Optional[Callable[[Tensor], None]] = None
@@ -271,6 +286,13 @@ class PSMT(BaseSegmentor):
             self.warmup_iters = 0 if trained else round(WARMUP * max_iters)
         if self.given['ramp_iters'] is None:
             self.ramp_iters = round(RAMP * max_iters)
+        rest = max(max_iters - self.warmup_iters, 1)
+        if self.given['alternate_every'] is None:
+            self.alternate_every = min(iters_per_pass,
+                                       max(round(TURN * rest), 1))
+        if self.given['ema_decay'] is None:
+            updates = rest / len(self.teachers) / iters_per_update
+            self.ema_decay = min(0.996, 1 - 1 / max(MEMORY * updates, 1))
 
     def __getattr__(self, name: str) -> Any:
         if name == 'backbone':
