@@ -610,7 +610,7 @@ def test_batch_norm_of_the_teachers_after_the_warmup(init):
 def test_a_sigmoid_head_is_refused():
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.decode_head.update(num_classes=2, out_channels=1, threshold=.5)
-    with pytest.raises(ValueError, match='out_channels=2'):
+    with pytest.raises(ValueError, match='set num_classes=2 in decode_head'):
         build(segmentor=segmentor)
 
 
