@@ -87,17 +87,31 @@ def miou(out):
 
 
 def test_custom_data_from_a_folder_to_a_plain_model(mine):
-    check, train, splits = blocks('docs/custom_data.md', 'bash')
+    init, check, train, test, network, splits = blocks(
+        'docs/custom_data.md', 'bash')
+    by_hand = Config.fromfile(mine / 'mine/semi.py').to_dict()
+    (mine / 'mine/semi.py').unlink()
+    out = run(init, mine)
+    assert Config.fromfile(mine / 'mine/semi.py').to_dict() == by_hand
+    assert out.splitlines()[-3:] == train.splitlines()
+    assert 'fit' in out.splitlines()
     out = run(check, mine)
     assert (mine / 'work_dirs/semi/check_data.png').exists()
-    train, test, export = train.replace('iter_1000', 'iter_4').splitlines()
-    out = run(train, mine)
+    twin, semi, compare = train.splitlines()
+    test, export = test.replace('iter_1000', 'iter_4').splitlines()
+    supervised = miou(run(twin, mine))
+    out = run(semi, mine)
     num = len([p for p in (mine / 'mine/photos').rglob('*') if p.is_file()])
     assert re.search(rf'2 of {num} unlabelled images are broken', out)
     for broken in ('mine/photos/0.jpg', 'mine/photos/2.png'):
         assert re.search(rf'{broken}: \w', out)
     assert 'unsup.loss' in out
     last = miou(out)
+    rows = [line.split(' | ') for line in run(compare, mine).splitlines()]
+    # method, runs, iteration, teachers, student
+    assert [row[0] for row in rows[-2:]] == ['| supervised', '| PS-MT']
+    assert [row[2] for row in rows[-2:]] == ['4', '4']
+    assert float(rows[-2][4]) == supervised and float(rows[-1][3]) == last
     assert miou(run(test, mine)) == last
     out = run(export, mine)
     passes, average = re.search(
@@ -121,6 +135,11 @@ assert (one == two).all() and one.shape == (89, 55)
              "+ '/.mim/tools/test.py', run_name='__main__')")
     out = run(f'python -c "{stock}"', mine)
     assert miou(out) == float(average)
+    assert 'fit' in run(network, mine).splitlines()
+    assert Config.fromfile(
+        mine / 'mine/pspnet_psmt.py').model.segmentor.decode_head == dict(
+            type='PSPHead', in_channels=256, in_index=3, channels=64,
+            num_classes=6)
     run(splits, mine)
     lists = [(mine / f'mine/splits/{part}.txt').read_text().split()
              for part in ('labeled', 'unlabeled')]
