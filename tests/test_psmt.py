@@ -124,6 +124,7 @@ def test_loss_is_the_algorithm_of_the_paper():
     model = build(
         tvat=None,
         mix=[],
+        one_pass=False,
         unsup_weight=2.,
         warmup_iters=1,
         ramp_iters=10,
