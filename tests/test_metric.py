@@ -11,7 +11,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
-from mmseg.registry import METRICS
+from mmseg.registry import METRICS, MODELS
 from mmseg.structures import SegDataSample
 
 import mmseg_psmt  # noqa: F401
@@ -85,6 +85,25 @@ def test_what_is_not_merged_is_not_scored(words):
                       sample(teachers=RIGHT, student=RIGHT))
     assert evaluate(pictures) == {'aAcc': 100}
     assert len(words) == 1 and 'model.predict_with=student' in words[0]
+
+
+def test_every_net_is_merged(words):
+    """By what the name SegTTAModel builds, as the nets alone are merged."""
+    module = Predicts()
+    module.predict_with = ['teachers', 'student']
+    tta = MODELS.build(dict(type='SegTTAModel', module=module))
+    assert isinstance(tta, SegTTAModel) and module.keep_logits
+    views = []
+    for teachers, student in ((RIGHT, HALF), (HALF, HALF), (RIGHT, RIGHT)):
+        view = sample(teachers=teachers, student=student)
+        for name, labels in (('teachers', teachers), ('student', student)):
+            view.set_data({f'{name}_seg_logits': PixelData(
+                data=torch.nn.functional.one_hot(
+                    labels[0], 2).permute(2, 0, 1).float())})
+        views.append(view)
+    pictures = tta.merge_preds([views])
+    assert evaluate(pictures) == {'aAcc': 100, 'student/aAcc': 50}
+    assert not words and 'student_seg_logits' not in pictures[0]
 
 
 def test_the_student_alone_is_merged(words):

@@ -608,6 +608,56 @@ def test_batch_norm_of_the_teachers_after_the_warmup(init):
     assert norm.training and not norm.track_running_stats
 
 
+def test_the_remedy_for_a_head_of_one_channel_trains():
+    segmentor = copy.deepcopy(SEGMENTOR)
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    segmentor.decode_head.update(
+        num_classes=1, threshold=.5, loss_decode=loss)
+    with pytest.raises(ValueError, match='num_classes=2.*use_sigmoid=False'):
+        build(segmentor=segmentor)
+    segmentor.decode_head.num_classes = 2
+    segmentor.decode_head.loss_decode.use_sigmoid = False
+    model = build(segmentor=segmentor, warmup_iters=0)
+    data = batch(model)
+    for view in data['data_samples'].values():
+        for sample in view:
+            if 'gt_sem_seg' in sample:
+                sample.gt_sem_seg.data %= 2
+    total, _ = model.parse_losses(model.loss(**data))
+    total.backward()
+    assert total.isfinite()
+    assert model.eval().predict(data['inputs']['weak'])[
+        0].pred_sem_seg.data.max() <= 1
+
+
+@pytest.mark.parametrize('compiled', [True, dict(backend='eager')])
+def test_compile_names_what_works(compiled):
+    hook = HOOKS.build(dict(type='TeacherEMAHook'))
+    runner = SimpleNamespace(model=build(), cfg=dict(compile=compiled))
+    with pytest.raises(ValueError, match='SpeedHook.*model.tvat=None'):
+        hook.before_train(runner)
+    runner.model = build(tvat=None)
+    with pytest.raises(AttributeError):  # of the rest of a runner
+        hook.before_train(runner)
+
+
+def test_a_plain_batch_is_told_what_is_missing():
+    model = build()
+    with pytest.raises(ValueError, match='SemiSegDataset.*PairSampler'):
+        model.loss(torch.zeros(2, 3, SIZE, SIZE), [])
+    plain = batch(model)['data_samples']['labeled']
+    images = [torch.zeros(3, 20, 20).byte()] * 2
+    out = model.data_preprocessor(
+        dict(inputs=images, data_samples=plain), True)
+    assert out['inputs'].shape == (2, 3, SIZE, SIZE)
+
+
+def test_a_head_of_the_segmentor_is_not_given_to_the_model():
+    build(decode_head=dict(type='segmentor'))
+    with pytest.raises(ValueError, match='given to model.segmentor'):
+        build(decode_head=dict(type='FCNHead'))
+
+
 def test_a_sigmoid_head_is_refused():
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.decode_head.update(num_classes=2, out_channels=1, threshold=.5)
