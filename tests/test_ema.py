@@ -104,6 +104,37 @@ def test_source_unchanged_and_gets_no_graph(average_buffers):
         assert all(p.requires_grad and p.is_leaf for p in net.parameters())
 
 
+@pytest.mark.parametrize('wrong', [float('nan'), float('inf')])
+def test_decay_zero_copies_over_anything(wrong):
+    target, source = network(1), network(2)
+    for tensor in target.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.fill_(wrong)
+    ema_update_(target, source, 0.)
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize('dtype, decay, moves', [
+    (torch.bfloat16, 0.996, False), (torch.bfloat16, 0.9, True),
+    (torch.float16, 0.9995, False), (torch.float16, 0.996, True),
+    (torch.float32, 0.99999, True), (torch.bfloat16, 1., True),
+    (torch.bfloat16, 0., True)])
+def test_an_average_that_never_moves_is_refused(dtype, decay, moves):
+    """In bfloat16 1 + 0.004 is 1."""
+    target, source = network(1).to(dtype), network(2).to(dtype)
+    start = state(target)
+    if moves:
+        ema_update_(target, source, decay)
+        same = torch.equal(target[0].weight, start['0.weight'])
+        assert same == (decay == 1)
+    else:
+        with pytest.raises(ValueError, match='never moves.*AmpOptimWrapper'):
+            ema_update_(target, source, decay)
+        for name, tensor in target.state_dict().items():
+            assert torch.equal(tensor, start[name])
+
+
 def test_other_names_are_refused():
     target = network(1)
     target.register_buffer('extra', torch.zeros(1))

@@ -232,9 +232,10 @@ def test_zoom_moves_all_three_as_one(factor):
         for step in (y.numpy()[1:, 1:] - y.numpy()[:-1, 1:],
                      x.numpy()[1:, 1:] - x.numpy()[1:, :-1]):
             assert step[both] == pytest.approx(1 / factor, abs=1e-3)
-        clear = whole & (abs(x.numpy() - 19.5) > 1e-2)
+        # from 19 on there is a part of the invalid column 20
+        clear = whole & (abs(x.numpy() - 19) > 1e-2)
         np.testing.assert_array_equal(mask.numpy()[clear],
-                                      x.numpy()[clear] < 19.5)
+                                      x.numpy()[clear] < 19)
         assert not mask[one < 0.2].any() and mask.any()
         seen.add((y[whole].min().item(), x[whole].min().item()))
     assert len(seen) == 3
@@ -257,6 +258,22 @@ def test_zoom_of_padding_alone_has_nothing_valid(factor):
     images, logits, valid = batch(2)
     zoom = RandomZoom((factor, factor), prob=1.)
     assert not zoom(images, logits, torch.zeros_like(valid), rng())[2].any()
+
+
+@pytest.mark.parametrize('factor', [0.6, 1.3, 2.])
+def test_no_valid_pixel_is_blended_with_an_invalid_one(factor):
+    """Invalid ones are far from all others, or not even numbers."""
+    images, logits, valid = batch(3)
+    valid[:, :, 14:], valid[1, 5:8] = False, False
+    for wrong in (1e6, float('nan'), float('inf')):
+        logits = torch.where(valid[:, None], torch.ones(3, 3, H, W),
+                             torch.tensor(wrong))
+        _, zoomed, inside = RandomZoom((factor, factor), prob=1.)(
+            images, logits, valid, rng(2))
+        kept = zoomed.permute(0, 2, 3, 1)[inside]
+        assert len(kept) > 20
+        tolerance = 2e3 if wrong == 1e6 else 1e-4  # of less than 1/1000
+        assert (kept - 1).abs().max() < tolerance
 
 
 def test_zoom_prob_is_the_share_of_zoomed_images():

@@ -124,6 +124,7 @@ def test_loss_is_the_algorithm_of_the_paper():
     model = build(
         tvat=None,
         mix=[],
+        one_pass=False,
         unsup_weight=2.,
         warmup_iters=1,
         ramp_iters=10,
@@ -223,6 +224,37 @@ def test_batch_norm_of_the_teachers_uses_the_batch_but_keeps_its_buffers():
     by_batch.eval(), running.eval()
     torch.testing.assert_close(
         running.pseudo_logits(images), by_batch.pseudo_logits(images))
+
+
+@pytest.mark.parametrize('fixed, untouched', [
+    (dict(norm_eval=True), 'backbone'),
+    (dict(frozen_stages=2), 'backbone.layer2'),
+    (dict(frozen_stages=0), 'backbone.stem')])
+def test_what_the_segmentor_fixes_stays_fixed_in_its_teachers(
+        fixed, untouched):
+    segmentor = copy.deepcopy(SEGMENTOR)
+    segmentor.backbone.update(fixed)
+    model = build(segmentor=segmentor, teacher_norm='batch').train()
+    for net in (model.segmentor, *model.teachers):
+        modes = {name: module.training for name, module in net.named_modules()
+                 if isinstance(module, torch.nn.BatchNorm2d)}
+        assert {mode for name, mode in modes.items()
+                if name.startswith(untouched)} == {False}
+        assert any(modes.values())
+    for teacher in model.teachers:
+        others = [module for module in teacher.modules()
+                  if not isinstance(module, torch.nn.BatchNorm2d)]
+        assert not any(module.training for module in others)
+    frozen = model.teachers[0].get_submodule(untouched)
+    norm = next(m for m in frozen.modules()
+                if isinstance(m, torch.nn.BatchNorm2d))
+    data = torch.randn(2, norm.num_features, 4, 4)
+    expected = torch.nn.functional.batch_norm(
+        data, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    torch.testing.assert_close(norm(data), expected)
+    model.eval()
+    assert all(m.track_running_stats for m in model.modules()
+               if isinstance(m, torch.nn.BatchNorm2d))
 
 
 def test_teachers_take_turns():
@@ -359,7 +391,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         cfg=dict(total_batch=8, auto_scale_lr=dict(base_batch_size=16)),
         logger=SimpleNamespace(info=messages.append, warning=messages.append),
         train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
-        optim_wrapper=OptimWrapper(optimizer))
+        optim_wrapper=OptimWrapper(optimizer), param_schedulers=None)
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
     hook.before_train(runner)
     assert model.iters_per_pass == 4
@@ -576,10 +608,60 @@ def test_batch_norm_of_the_teachers_after_the_warmup(init):
     assert norm.training and not norm.track_running_stats
 
 
+def test_the_remedy_for_a_head_of_one_channel_trains():
+    segmentor = copy.deepcopy(SEGMENTOR)
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    segmentor.decode_head.update(
+        num_classes=1, threshold=.5, loss_decode=loss)
+    with pytest.raises(ValueError, match='num_classes=2.*use_sigmoid=False'):
+        build(segmentor=segmentor)
+    segmentor.decode_head.num_classes = 2
+    segmentor.decode_head.loss_decode.use_sigmoid = False
+    model = build(segmentor=segmentor, warmup_iters=0)
+    data = batch(model)
+    for view in data['data_samples'].values():
+        for sample in view:
+            if 'gt_sem_seg' in sample:
+                sample.gt_sem_seg.data %= 2
+    total, _ = model.parse_losses(model.loss(**data))
+    total.backward()
+    assert total.isfinite()
+    assert model.eval().predict(data['inputs']['weak'])[
+        0].pred_sem_seg.data.max() <= 1
+
+
+@pytest.mark.parametrize('compiled', [True, dict(backend='eager')])
+def test_compile_names_what_works(compiled):
+    hook = HOOKS.build(dict(type='TeacherEMAHook'))
+    runner = SimpleNamespace(model=build(), cfg=dict(compile=compiled))
+    with pytest.raises(ValueError, match='SpeedHook.*model.tvat=None'):
+        hook.before_train(runner)
+    runner.model = build(tvat=None)
+    with pytest.raises(AttributeError):  # of the rest of a runner
+        hook.before_train(runner)
+
+
+def test_a_plain_batch_is_told_what_is_missing():
+    model = build()
+    with pytest.raises(ValueError, match='SemiSegDataset.*PairSampler'):
+        model.loss(torch.zeros(2, 3, SIZE, SIZE), [])
+    plain = batch(model)['data_samples']['labeled']
+    images = [torch.zeros(3, 20, 20).byte()] * 2
+    out = model.data_preprocessor(
+        dict(inputs=images, data_samples=plain), True)
+    assert out['inputs'].shape == (2, 3, SIZE, SIZE)
+
+
+def test_a_head_of_the_segmentor_is_not_given_to_the_model():
+    build(decode_head=dict(type='segmentor'))
+    with pytest.raises(ValueError, match='given to model.segmentor'):
+        build(decode_head=dict(type='FCNHead'))
+
+
 def test_a_sigmoid_head_is_refused():
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.decode_head.update(num_classes=2, out_channels=1, threshold=.5)
-    with pytest.raises(ValueError, match='out_channels=2'):
+    with pytest.raises(ValueError, match='set num_classes=2 in decode_head'):
         build(segmentor=segmentor)
 
 

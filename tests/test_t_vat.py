@@ -222,6 +222,28 @@ def test_teachers_and_feature_are_left_alone(feat, grad_mode):
     assert all(map(torch.equal, states, head.state_dict().values()))
 
 
+@starts
+def test_a_decoder_of_float64(feat, start):
+    small, weight = feat[:, :8].double(), torch.randn(5, 8).double()
+    r = t_vat(small, lambda x: torch.einsum('nchw,kc->nkhw', x, weight),
+              start=start, generator=seeded())
+    assert r.dtype == torch.float64
+    assert_radius(r)
+
+
+@starts
+def test_no_image_has_no_perturbation(feat, decode, start):
+    assert t_vat(feat[:0], decode, start=start).shape == feat[:0].shape
+
+
+@starts
+def test_inference_mode_changes_nothing(feat, decode, start):
+    expected = t_vat(feat, decode, start=start, generator=seeded())
+    with torch.inference_mode():
+        r = t_vat(feat * 1, decode, start=start, generator=seeded())
+    torch.testing.assert_close(r, expected)
+
+
 def test_generator_decides(feat, decode):
     first, again, other = (
         t_vat(feat, decode, generator=seeded(s)) for s in (0, 0, 1))

@@ -8,7 +8,6 @@ from math import ceil, nan
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, List, Optional
 
-import cv2
 import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
@@ -35,8 +34,8 @@ from mmseg_psmt.engine.early_warning_hook import (
     without_clock,
 )
 from mmseg_psmt.models import PSMT
-
-COLUMNS = ('labelled', 'mask', 'weak', 'strong', 'mixed')
+from mmseg_psmt.options import did_you_mean
+from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -99,7 +98,7 @@ class Problems(list):
         try:
             return make(*args)
         except Exception as error:
-            self.append(reason(error))
+            self.append(f'{reason(error)} {did_you_mean(error)}'.strip())
 
 
 def show_sizes(kind: str, dataset: Dataset, scanned: List[dict],
@@ -190,27 +189,20 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
     rng = np.random.default_rng(seed)
     for mix in model.mix:
         mixed, logits, valid = mix(mixed, logits, valid, rng)
-    palette = np.full((256, 3), 255, np.uint8)
-    palette[:len(dataset.metainfo['palette'])] = dataset.metainfo['palette']
+    palette = palette_of(dataset.metainfo, model.out_channels)
 
-    def picture(image: Tensor) -> np.ndarray:
-        image = image * getattr(model.data_preprocessor, 'std', 1)
-        image = image + getattr(model.data_preprocessor, 'mean', 0)
-        return image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    def shown(images: Tensor) -> np.ndarray:
+        return pictures(images[:4],
+                        getattr(model.data_preprocessor, 'mean', 0.),
+                        getattr(model.data_preprocessor, 'std', 1.))
 
-    rows = []
-    for i, sample in enumerate(batch['data_samples']['labeled'][:4]):
-        labeled, *others = map(picture, (views['labeled'][i], views['weak'][i],
-                                         views['strong'][i], mixed[i]))
-        mask = palette[sample.gt_sem_seg.data[0].numpy()]
-        rows.append(np.hstack([labeled, mask, *others]))
-    zoom = max(1, 160 // mixed.shape[3])
-    sheet = np.vstack(rows).repeat(zoom, 0).repeat(zoom, 1)
-    bar = np.full((20, sheet.shape[1], 3), 255, np.uint8)
-    for i, text in enumerate(COLUMNS):
-        cv2.putText(bar, text, (i * zoom * mixed.shape[3] + 3, 14),
-                    cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([bar, sheet])
+    return sheet(dict(
+        labelled=shown(views['labeled']),
+        mask=[painted(sample.gt_sem_seg.data[0], palette)
+              for sample in batch['data_samples']['labeled'][:4]],
+        weak=shown(views['weak']),
+        strong=shown(views['strong']),
+        mixed=shown(mixed)))
 
 
 def inspect(problems: Problems, kind: str, dataset: Dataset,

@@ -3,7 +3,7 @@ import argparse
 from pathlib import Path
 from typing import List
 
-import cv2
+import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -15,6 +15,7 @@ from PIL import Image
 from reproduce import last_checkpoint
 
 from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
+from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,21 +65,12 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     return [sample.pred_sem_seg.data[0].cpu().numpy() for sample, in found]
 
 
-def sheet(columns: dict, palette: np.ndarray) -> np.ndarray:
-    """Columns of images (H, W, 3) or labels (H, W) below their names."""
-    height, width = np.max([cell.shape[:2] for cells in columns.values()
-                            for cell in cells], axis=0)
-    painted = []
-    for name, cells in columns.items():
-        column = np.full((24 + len(cells) * height, width, 3), 255, np.uint8)
-        cv2.putText(column, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
-                    (0, 0, 0), 1, cv2.LINE_AA)
-        for i, cell in enumerate(cells):
-            cell = cell if cell.ndim == 3 else palette[cell]
-            top = 24 + i * height
-            column[top:top + cell.shape[0], :cell.shape[1]] = cell
-        painted.append(column)
-    return np.hstack(painted)
+def load_image(path: str) -> np.ndarray:
+    """An image of any depth and number of channels, to be shown."""
+    image = np.atleast_3d(mmcv.imread(path, 'unchanged'))
+    if image.shape[2] > 2:
+        image = image[..., 2::-1]  # mmcv loads BGR
+    return pictures(image.transpose(2, 0, 1)[None])[0]
 
 
 def main() -> None:
@@ -92,19 +84,17 @@ def main() -> None:
     count = min(args.images, len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
     paths = [dataset.get_data_info(i)['img_path'] for i in chosen]
-    columns = {}
+    palette, columns = palette_of(dataset.metainfo), {}
     if not args.labels_only:
-        columns['image'] = [np.array(Image.open(path).convert('RGB'))
-                            for path in paths]
+        columns['image'] = [*map(load_image, paths)]
         columns['truth'] = [
-            dataset[i]['data_samples'].gt_sem_seg.data[0].numpy()
+            painted(dataset[i]['data_samples'].gt_sem_seg.data[0], palette)
             for i in chosen]
     for name, folder in runs.items():
-        columns[name] = predictions(folder, paths)
-    palette = np.full((256, 3), 255, np.uint8)
-    palette[:len(dataset.metainfo['palette'])] = dataset.metainfo['palette']
+        columns[name] = [painted(labels, palette)
+                         for labels in predictions(folder, paths)]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet(columns, palette)).save(args.out)
+    Image.fromarray(sheet(columns)).save(args.out)
     print(f'{len(chosen)} images: {args.out}')
 
 

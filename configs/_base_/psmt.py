@@ -14,7 +14,10 @@ strong = [
 ]
 psmt = dict(
     imports=dict(imports=['mmseg_psmt'], allow_failed_imports=False),
-    model=dict(type='PSMT', predict_with=['teachers', 'student']),
+    model=dict(
+        type='PSMT',
+        predict_with=['teachers', 'student'],
+        decode_head=dict(type='segmentor')),  # get_flops.py of mmseg asks
     # Constants of the paper and its released code, where the defaults that
     # serve short trainings on a user's own data are others.
     paper=dict(

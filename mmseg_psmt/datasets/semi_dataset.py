@@ -74,6 +74,21 @@ class SemiSegDataset(Dataset):
                 "dict(type='MultiView', weak=[...], strong=[...])")
         return views
 
+    def __iter__(self) -> Iterator[dict]:
+        """Every image once, as the student gets it, to be looked at.
+
+        For tools such as mmseg's browse_dataset.py. A training asks by index.
+
+        Yields:
+            dict: ``inputs`` and ``data_samples`` of the view ``labeled`` of
+            each labeled image, then of ``strong`` of each unlabeled one.
+        """
+        for kind, part, view in (('labelled', self.labeled, 'labeled'),
+                                 ('unlabelled', self.unlabeled, 'strong')):
+            for index in range(len(part)):
+                item = self._load(kind, part, index)
+                yield item if 'inputs' in item else item[view]
+
     @staticmethod
     def _load(kind: str, part: Dataset, index: int) -> dict:
         """An item of a part; an error names its files."""

@@ -22,6 +22,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg.registry import HOOKS
 
+from .resume import follow_config
+
 
 class AtomicBackend(LocalBackend):
     """Local files that appear when they are whole."""
@@ -58,7 +60,8 @@ class ReliableCheckpointHook(CheckpointHook):
       on; the last one stops it.
     - ``--resume`` takes the last one that is whole and says which. A
       ``load_from`` that the training began with, outside its folders, does
-      not matter any more then.
+      not matter any more then. What the config says now of optimizer and
+      schedule counts, see :func:`follow_config`.
     - After SIGTERM the iteration is finished and saved, with accumulated
       gradients the step of the optimizer, and the process ends with exit code
       143. Workers that load data let the signal pass. The ranks agree in each
@@ -80,6 +83,9 @@ class ReliableCheckpointHook(CheckpointHook):
         if start is None or (
                 paths and start not in [p.resolve() for p in folders]):
             runner._load_from = last_whole(paths, folders, runner.logger)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        follow_config(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         if self.backend_args is None and self.file_client_args is None:

@@ -6,15 +6,21 @@ import runpy
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import List, Sequence
+from typing import Any, Iterator, List, Sequence
 
 import mmseg
 import torch
 import torch.distributed as dist
 from mmengine.dist import master_only
 from mmengine.hooks import LoggerHook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+
+from ..models.plain_weights import require_weights
+from ..options import did_you_mean
 
 ALLOW_CODE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -30,6 +36,35 @@ def forbid_code_in_checkpoints() -> None:
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
 
+@contextmanager
+def whole_checkpoints(all_of_them: bool) -> Iterator[None]:
+    """Context in which no runner leaves a model random without an error.
+
+    See :func:`require_weights`.
+
+    Args:
+        all_of_them (bool): Whether all weights must be in a checkpoint, as
+            for a test and always for a resume, or some of them.
+    """
+    stock = Runner.load_checkpoint
+
+    def load_checkpoint(runner: Runner, filename: str, *args: Any,
+                        **kwargs: Any) -> dict:
+        checkpoint = stock(runner, filename, *args, **kwargs)
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        require_weights(model, checkpoint.get('state_dict', checkpoint),
+                        filename, all_of_them or runner._resume)
+        return checkpoint
+
+    Runner.load_checkpoint = load_checkpoint
+    try:
+        yield
+    finally:
+        Runner.load_checkpoint = stock
+
+
 def run_mmseg_tool(name: str) -> None:
     """Run a script of the ``tools`` folder that mmseg was installed with.
 
@@ -40,14 +75,16 @@ def run_mmseg_tool(name: str) -> None:
     writes the results: mmengine has each rank write the same file at the same
     time; without ``--work-dir`` they go to the folder ``test`` beside the
     checkpoint. No code in a checkpoint is run, see
-    :func:`forbid_code_in_checkpoints`.
+    :func:`forbid_code_in_checkpoints`, and none that leaves weights random is
+    tested or resumed.
 
     Args:
         name (str): Such as 'train.py'. It reads ``sys.argv``.
 
     Raises:
         FileNotFoundError: If mmseg was installed without its tools.
-        SystemExit: If a checkpoint is more than data.
+        SystemExit: If a checkpoint is more than data, or an option or a type
+            does not exist that resembles one that does.
     """
     tool = Path(mmseg.__file__).parent / '.mim' / 'tools' / name
     if not tool.exists():
@@ -70,7 +107,8 @@ def run_mmseg_tool(name: str) -> None:
     LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
     forbid_code_in_checkpoints()
     try:
-        runpy.run_path(str(tool), run_name='__main__')
+        with whole_checkpoints(all_of_them=name == 'test.py'):
+            runpy.run_path(str(tool), run_name='__main__')
     except UnpicklingError as error:
         why = str(error).rpartition('WeightsUnpickler error: ')[2]
         raise SystemExit(
@@ -78,6 +116,11 @@ def run_mmseg_tool(name: str) -> None:
             f'more than data ({why.partition(". ")[0]}): to load it could run '
             'whatever its author put in. If you trust the author, set the '
             f'environment variable {ALLOW_CODE}=1') from error
+    except (KeyError, TypeError, ValueError) as error:
+        hint = did_you_mean(error)
+        if hint:
+            raise SystemExit(f'{error.args[0]}. {hint}') from error
+        raise
     if ranks and dist.is_initialized():
         dist.destroy_process_group()
         # The cycles of the runner still refer to the group, whose threads

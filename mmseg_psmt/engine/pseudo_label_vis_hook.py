@@ -1,20 +1,19 @@
 """Pictures of the pseudo labels while they are made."""
 from typing import Optional
 
-import cv2
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import Tensor
 
 from ..options import require_whole
+from ..visualization import grays, painted, palette_of, pictures, sheet
 from .early_warning_hook import tenth
 from .teacher_ema_hook import unwrap
 
-COLUMNS = ('image', 'truth', 'pseudo label', 'confidence', 'student')
+NAME = 'pseudo_labels'
 
 
 @HOOKS.register_module()
@@ -23,7 +22,8 @@ class PseudoLabelVisHook(Hook):
 
     A row is the weak image, its truth where a mask was loaded, the pseudo
     label with unconfident pixels in white, the confidence (black 0, white 1)
-    and the student's prediction.
+    and the student's prediction. What cannot be drawn or logged is a warning,
+    once; the training goes on.
 
     Args:
         interval (int, optional): Iterations between sheets. Defaults to a
@@ -41,17 +41,35 @@ class PseudoLabelVisHook(Hook):
         require_whole('num_images', num_images, 1)
         self.interval = interval
         self.num_images = num_images
+        self.name, self.warned = NAME, False
 
     def after_train_iter(self,
                          runner: Runner,
                          batch_idx: int,
                          data_batch: Optional[dict] = None,
                          outputs: Optional[dict] = None) -> None:
-        if is_main_process() and (self._is_due(runner)
-                                  or self.is_last_train_iter(runner)):
-            runner.visualizer.add_image('pseudo_labels',
-                                        self.draw(runner, data_batch),
-                                        runner.iter + 1)
+        if not (is_main_process() and (self._is_due(runner)
+                                       or self.is_last_train_iter(runner))):
+            return
+        try:
+            self._log(runner, self.draw(runner, data_batch))
+        except Exception as error:
+            if not self.warned:
+                runner.logger.warning(
+                    'The sheet of pseudo labels cannot be drawn or logged '
+                    f'({type(error).__name__}: {error}): the training goes on '
+                    'without it. To be rid of this line, take '
+                    'PseudoLabelVisHook out of custom_hooks')
+            self.warned = True
+
+    def _log(self, runner: Runner, picture: np.ndarray) -> None:
+        try:
+            runner.visualizer.add_image(self.name, picture, runner.iter + 1)
+        except Exception:
+            if self.name != NAME:
+                raise
+            self.name = f'{NAME}.png'  # some, as MLflow, ask for a suffix
+            runner.visualizer.add_image(self.name, picture, runner.iter + 1)
 
     def _is_due(self, runner: Runner) -> bool:
         if self.interval:
@@ -67,43 +85,27 @@ class PseudoLabelVisHook(Hook):
         images = batch['inputs']['weak'][:self.num_images]
         samples = batch['data_samples']['weak'][:self.num_images]
         model.eval()
-        confidence, label = model.pseudo_logits(images).softmax(1).max(1)
-        student = model.logits(model.segmentor, images).argmax(1)
-        model.train()
-        palette = np.array(
-            runner.visualizer.dataset_meta['palette'], dtype=np.uint8)
+        try:
+            logits = model.pseudo_logits(images)
+            student = model.logits(model.segmentor, images).argmax(1)
+        finally:
+            model.train()
+        confidence, label = logits.softmax(1).max(1)
+        sure = confidence >= model.consistency.threshold
+        palette = palette_of(runner.visualizer.dataset_meta, logits.size(1))
+        shown = pictures(images, getattr(model.data_preprocessor, 'mean', 0.),
+                         getattr(model.data_preprocessor, 'std', 1.))
 
-        def paint(labels: Tensor) -> np.ndarray:
-            labels = labels.cpu().numpy()
-            painted = palette[np.minimum(labels, len(palette) - 1)]
-            painted[labels >= len(palette)] = 255
-            return painted
+        def paint(labels: torch.Tensor) -> list:
+            return [painted(x, palette) for x in labels]
 
-        rows = []
-        for i, sample in enumerate(samples):
-            image = images[i] * getattr(model.data_preprocessor, 'std', 1)
-            image = image + getattr(model.data_preprocessor, 'mean', 0)
-            image = image.clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-            truth = (
-                paint(sample.gt_sem_seg.data[0])
-                if 'gt_sem_seg' in sample else np.full_like(image, 255))
-            sure = confidence[i] >= model.consistency.threshold
-            pseudo = paint(label[i].where(sure, torch.full_like(label[i],
-                                                                255)))
-            grey = (confidence[i] * 255).byte().cpu().numpy()
-            rows.append(
-                np.hstack([
-                    image, truth, pseudo, np.dstack([grey] * 3),
-                    paint(student[i])
-                ]))
-        zoom = max(1, 160 // images.shape[3])
-        sheet = np.vstack(rows).repeat(zoom, 0).repeat(zoom, 1)
-        return np.vstack([_title(zoom * images.shape[3]), sheet])
-
-
-def _title(width: int) -> np.ndarray:
-    bar = np.full((20, width * len(COLUMNS), 3), 255, np.uint8)
-    for i, text in enumerate(COLUMNS):
-        cv2.putText(bar, text, (i * width + 3, 14), cv2.FONT_HERSHEY_SIMPLEX,
-                    0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return bar
+        return sheet({
+            'image': shown,
+            'truth': [
+                painted(sample.gt_sem_seg.data[0], palette)
+                if 'gt_sem_seg' in sample else np.full_like(shown[0], 255)
+                for sample in samples],
+            'pseudo label': paint(label.masked_fill(~sure, 255)),
+            'confidence': [grays(x) for x in confidence],
+            'student': paint(student)
+        })

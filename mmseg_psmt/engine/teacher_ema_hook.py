@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..stack import skip_trained_data
+from .resume import follow_config, warn_of_standstill
 
 
 def unwrap(runner: Runner):
@@ -57,7 +58,8 @@ class TeacherEMAHook(Hook):
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
     parameters that were frozen meanwhile is freed. A resumed training goes on
-    with the next images; with another total batch it is refused.
+    with the next images; with another total batch it is refused, and where
+    the config has changed see :func:`follow_config`.
     """
 
     trained = False  # whether the training begins with a checkpoint
@@ -70,6 +72,13 @@ class TeacherEMAHook(Hook):
                 'and by_epoch=False where schedules and hooks have it')
 
     def before_train(self, runner: Runner) -> None:
+        if (runner.cfg.get('compile')
+                and getattr(unwrap(runner), 'tvat', None) is not None):
+            raise ValueError(
+                'compile would compile the whole iteration, and torch cannot '
+                'compile T-VAT: take it out of the config and compile the '
+                "backbones, with dict(type='SpeedHook', compile=True) in "
+                'custom_hooks, or set model.tvat=None')
         batch = _total_batch(runner)
         images = len(runner.train_dataloader.dataset)
         iters = math.ceil(images / batch)
@@ -92,6 +101,7 @@ class TeacherEMAHook(Hook):
                 'the learning rate is ' +
                 ('scaled with it' if scale.get('enable') else
                  'not scaled with it: set auto_scale_lr.enable=True'))
+        warn_of_standstill(runner)
 
     def _set_schedule(self, runner: Runner, iters_per_pass: int) -> None:
         model = unwrap(runner)
@@ -130,6 +140,7 @@ class TeacherEMAHook(Hook):
             }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        follow_config(runner, checkpoint)
         self.trained = True
         meta = checkpoint.get('meta', {})
         if not runner._resume or 'total_batch' not in meta:

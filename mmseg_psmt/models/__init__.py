@@ -7,9 +7,10 @@ from .perturbation import TVAT, t_vat
 from .pseudo_label import ensemble
 from .psmt import PSMT
 from .ramp import ramp
+from .tta import SemiSegTTAModel
 
 __all__ = [
     'ConfCELoss', 'HeadTap', 'PSMT', 'PseudoLabelCELoss',
-    'SemiSegDataPreProcessor', 'SoftmaxMSELoss', 'TVAT', 'conf_ce',
-    'ema_update_', 'ensemble', 'ramp', 't_vat'
+    'SemiSegDataPreProcessor', 'SemiSegTTAModel', 'SoftmaxMSELoss', 'TVAT',
+    'conf_ce', 'ema_update_', 'ensemble', 'ramp', 't_vat'
 ]

@@ -10,6 +10,17 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 
+def masked(values: Tensor, counted: Tensor) -> Tensor:
+    """Values (N, ...) or (N, C, ...) with 0 where a mask (N, ...) is False.
+
+    What does not count may be NaN or infinite. It must be gone before the
+    loss is computed: to leave it out afterwards makes its gradient 0 * NaN.
+    """
+    if values.dim() > counted.dim():
+        counted = counted.unsqueeze(1)
+    return torch.where(counted, values, torch.zeros_like(values))
+
+
 def average_over(values: Tensor,
                  counted: Tensor,
                  among: Tensor,
@@ -26,10 +37,9 @@ def average_over(values: Tensor,
     Returns:
         Tensor: Scalar; 0 where ``among`` is empty.
     """
-    none = torch.zeros_like(values)
     weight = torch.ones_like(values) if weight is None else weight
-    total = torch.where(counted, weight * values, none).sum()
-    return total / torch.where(among, weight, none).sum().clamp(
+    total = masked(weight * values, counted).sum()
+    return total / masked(weight, among).sum().clamp(
         min=torch.finfo(values.dtype).tiny)
 
 
@@ -85,8 +95,9 @@ def conf_ce(logits: Tensor,
             valid = torch.ones_like(label, dtype=torch.bool)
         kept = valid & (confidence >= threshold)
         weight = None if class_weight is None else class_weight[label]
+        confidence = masked(confidence, kept)
     loss = confidence * F.cross_entropy(
-        logits.float(), label, reduction='none')
+        masked(logits.float(), kept), label, reduction='none')
     return average_over(loss, kept, kept if reduction == 'kept' else valid,
                         weight)
 

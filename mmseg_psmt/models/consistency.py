@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from .conf_ce_loss import average_over
+from .conf_ce_loss import average_over, masked
 
 
 @MODELS.register_module()
@@ -20,7 +20,8 @@ class PseudoLabelCELoss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor,
                 valid: Tensor) -> Tensor:
         loss = F.cross_entropy(
-            logits.float(), targets.detach().argmax(dim=1), reduction='none')
+            masked(logits.float(), valid), targets.detach().argmax(dim=1),
+            reduction='none')
         return average_over(loss, valid, valid)
 
 
@@ -37,6 +38,7 @@ class SoftmaxMSELoss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor,
                 valid: Tensor) -> Tensor:
         with torch.no_grad():
-            probabilities = F.softmax(targets.float(), dim=1)
-        error = (F.softmax(logits.float(), dim=1) - probabilities)**2
+            probabilities = F.softmax(masked(targets.float(), valid), dim=1)
+        logits = masked(logits.float(), valid)
+        error = (F.softmax(logits, dim=1) - probabilities)**2
         return average_over(error.mean(dim=1), valid, valid)

@@ -10,7 +10,8 @@ from mmseg.registry import MODELS
 class SemiSegDataPreProcessor(SegDataPreProcessor):
     """:class:`SegDataPreProcessor` for the views of a training batch.
 
-    Images for validation and test pass through the parent unchanged.
+    Images for validation and test pass through the parent unchanged, and any
+    other batch without views, such as mmseg's tools make.
 
     Args:
         mask_padding (bool): Whether the padding of unlabelled images is kept
@@ -37,7 +38,7 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
             where an unlabelled image is padding; ``data_samples`` maps each
             view to its list.
         """
-        if not training:
+        if not training or 'inputs' in data:
             return super().forward(data, training)
         batch = {
             name: super(SemiSegDataPreProcessor, self).forward(view, True)

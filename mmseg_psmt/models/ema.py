@@ -42,21 +42,29 @@ def ema_update_(target: nn.Module,
             BN statistics, like the parameters. False copies them.
 
     Raises:
-        ValueError: If names, shapes or types differ, or ``decay`` is out of
-            range.
+        ValueError: If names, shapes or types differ, ``decay`` is out of
+            range, or so near 1 that weights of their type never move.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f'decay must lie in [0, 1], got {decay}')
     averaged, buffers = _by_name(target)
     source_params, source_buffers = _by_name(source)
     _check_names({**averaged, **buffers}, {**source_params, **source_buffers})
+    for name, tensor in averaged.items():
+        if decay < 1 < decay + torch.finfo(tensor.dtype).eps:
+            raise ValueError(
+                f'{name} is {tensor.dtype}, in which an average with a decay '
+                f'of {decay} never moves: keep weights in float32 and compute '
+                "with less, as mmengine's AmpOptimWrapper(dtype='bfloat16') "
+                'does')
     for name, buffer in buffers.items():
         if average_buffers and buffer.is_floating_point():
             averaged[name] = buffer
         else:
             buffer.copy_(source_buffers[name])
     sources = {**source_params, **source_buffers}
-    if averaged:
-        torch._foreach_lerp_(
-            list(averaged.values()), [sources[name] for name in averaged],
-            1 - decay)
+    pair = [*averaged.values()], [sources[name] for name in averaged]
+    if averaged and decay == 0:
+        torch._foreach_copy_(*pair)  # NaN * 0 is no 0
+    elif averaged:
+        torch._foreach_lerp_(*pair, 1 - decay)

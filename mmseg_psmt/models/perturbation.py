@@ -46,7 +46,7 @@ def _scaled(d: Tensor, length: float, fallback: Tensor,
         for x in (d, fallback))
     other = other * (d.numel() / fallback.numel())**0.5
     usable = torch.isfinite(norm) & (norm > 0)
-    root = (length / torch.where(usable, norm, other)).sqrt().float()
+    root = (length / torch.where(usable, norm, other)).sqrt().to(d.dtype)
     scaled = torch.where(usable.view(rows), d, fallback)
     return scaled.mul_(root.view(rows)).mul_(root.view(rows))
 
@@ -58,8 +58,8 @@ def _pull(clean: Tensor, generator: Optional[torch.Generator]) -> Tensor:
     one random ``u`` for all pixels of an image. Scaled to a maximum of 1, for
     float16 holds nothing of what confident teachers leave.
     """
-    u = torch.randn(
-        *clean.shape[:2], 1, 1, generator=generator, device=clean.device)
+    u = torch.randn(*clean.shape[:2], 1, 1, generator=generator,
+                    device=clean.device, dtype=clean.dtype)
     pull = clean * (u - (clean * u).sum(dim=1, keepdim=True))
     most = pull.abs().amax(dim=(1, 2, 3), keepdim=True)
     return pull / most.clamp(min=torch.finfo(most.dtype).tiny)
@@ -106,10 +106,11 @@ def t_vat(feat: Tensor,
             on the device of ``feat``.
 
     Returns:
-        Tensor: ``r_adv``, float32, shape of ``feat``, norm ``eps`` for each
-        sample. A sample whose KL is flat gets a random direction. Finite
-        differences are computed in float32 outside autocast; without them,
-        that is with 'logits' and one iteration, autocast is heeded.
+        Tensor: ``r_adv``, float32, or float64 for such a feature, shape of
+        ``feat``, norm ``eps`` for each sample. A sample whose KL is flat gets
+        a random direction. Finite differences are computed in float32 outside
+        autocast; without them, that is with 'logits' and one iteration,
+        autocast is heeded.
 
     Raises:
         ValueError: If ``xi``, ``eps`` or ``num_iters`` is not positive,
@@ -120,17 +121,23 @@ def t_vat(feat: Tensor,
     halfway = start == 'logits'
     exact = num_iters > 1 or not halfway
     lengths = [xi] * (num_iters - 1) + [eps]
-    with (torch.autocast(feat.device.type, enabled=False)
+    if feat.numel() == 0:
+        return torch.zeros_like(feat)
+    with (torch.inference_mode(False)  # which knows no gradient
+          if torch.is_inference_mode_enabled() else nullcontext(),
+          torch.autocast(feat.device.type, enabled=False)
           if exact else nullcontext()):
-        feat = feat.detach().float()
+        feat = feat.clone() if feat.is_inference() else feat.detach()
+        feat = feat if feat.dtype == torch.float64 else feat.float()
         shape = feat.shape
         if halfway:  # the noise is for flat samples alone
             shape = shape[:2] + (1, ) * len(shape[2:])
-        noise = torch.randn(shape, generator=generator, device=feat.device)
+        noise = torch.randn(shape, generator=generator, device=feat.device,
+                            dtype=feat.dtype)
         with torch.set_grad_enabled(halfway):
             # a view, because torch's hooks of modules take no leaf
             view = feat.requires_grad_(halfway).view_as(feat)
-            logits = decode(view).float()
+            logits = decode(view).to(feat.dtype)
         clean = F.softmax(logits.detach(), dim=1)
         if halfway:
             gradient, = torch.autograd.grad(
@@ -142,7 +149,7 @@ def t_vat(feat: Tensor,
             with torch.enable_grad():
                 step.requires_grad_()
                 log_perturbed = F.log_softmax(
-                    decode(feat.detach() + step).float(), dim=1)
+                    decode(feat.detach() + step).to(feat.dtype), dim=1)
                 divergence = F.kl_div(log_perturbed, clean, reduction='sum')
             gradient, = torch.autograd.grad(divergence, step)
             step = _scaled(gradient, length, step.detach(), norm_eps)

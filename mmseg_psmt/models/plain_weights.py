@@ -1,15 +1,23 @@
-"""Lets a checkpoint of a plain segmentor initialise every net of PSMT."""
-from typing import Any
+"""What a checkpoint holds, against the nets that a model has."""
+import logging
+import re
+from typing import Any, Dict, List
 
 import torch.nn as nn
+from mmengine.logging import print_log
+
+# Not needed to predict, or not there in older checkpoints.
+_OPTIONAL = re.compile(r'(^|\.)(auxiliary_head|loss_\w+)\.')
 
 
 def spread_plain_weights(model: nn.Module, state_dict: dict, prefix: str,
                          *args: Any) -> None:
-    """Before loading, give plain weights to student and teachers alike.
+    """Before loading, give every net of PSMT the weights that there are.
 
-    A hook for ``register_load_state_dict_pre_hook``. It leaves a checkpoint
-    of PSMT alone.
+    A plain segmentor goes into student and teachers alike. Of a checkpoint
+    with fewer teachers, the others begin as copies of the first, or of the
+    student; what the model has no net for is left out. Each of the latter is
+    a warning. A hook for ``register_load_state_dict_pre_hook``.
 
     Args:
         model (nn.Module): With ``segmentor`` and ``teachers``.
@@ -18,15 +26,92 @@ def spread_plain_weights(model: nn.Module, state_dict: dict, prefix: str,
         prefix (str): Of the names that belong to ``model``.
         *args: What else such hooks are given.
     """
-    parts = dict(model.segmentor.named_children())
-    first = {
-        key: key.removeprefix(prefix).split('.')[0]
-        for key in state_dict if key.startswith(prefix)
-    }
-    if {'segmentor', 'teachers'} & {*first.values()}:
+    nets = ['segmentor',
+            *(f'teachers.{i}' for i in range(len(model.teachers)))]
+    found = _by_net(state_dict, prefix)
+    if not found:
+        parts = dict(model.segmentor.named_children())
+        for key in [key for key in state_dict if key.startswith(prefix) and
+                    key.removeprefix(prefix).split('.')[0] in parts]:
+            value, name = state_dict.pop(key), key.removeprefix(prefix)
+            state_dict.update({f'{prefix}{net}.{name}': value
+                               for net in nets})
         return
-    teachers = [f'teachers.{i}' for i in range(len(model.teachers))]
-    for key in [key for key, part in first.items() if part in parts]:
-        value = state_dict.pop(key)
-        for net in ('segmentor', *teachers):
-            state_dict[f'{prefix}{net}.{key.removeprefix(prefix)}'] = value
+    for net in nets:
+        if net not in found:
+            twin = next(name for name in ('teachers.0', 'segmentor', *found)
+                        if name in found)
+            for key in found[twin]:
+                name = key.removeprefix(f'{prefix}{twin}.')
+                state_dict[f'{prefix}{net}.{name}'] = state_dict[key]
+            _warn(f'The checkpoint has no weights of {net}, which begins as '
+                  f'a copy of its {twin}')
+    for net in found.keys() - nets:
+        for key in found[net]:
+            del state_dict[key]
+        _warn(f'The checkpoint has weights of {net}, the model has no such '
+              'net: they are left out')
+
+
+def _by_net(state_dict: dict, prefix: str) -> Dict[str, List[str]]:
+    """Names of the weights of each net of PSMT."""
+    pattern = re.compile(re.escape(prefix) + r'(segmentor|teachers\.\d+)\.')
+    found: Dict[str, List[str]] = {}
+    for key in state_dict:
+        match = pattern.match(key)
+        if match:
+            found.setdefault(match[1], []).append(key)
+    return found
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)
+
+
+def require_weights(model: nn.Module, state_dict: dict, source: str,
+                    all_of_them: bool) -> None:
+    """Refuse a checkpoint that leaves weights of a model random.
+
+    mmengine logs what is missing, and goes on. Auxiliary heads and losses
+    may be missing: nothing is predicted with them.
+
+    Args:
+        model (nn.Module): Any, also of mmseg.
+        state_dict (dict): Of the checkpoint.
+        source (str): Its file, for the message.
+        all_of_them (bool): Whether the model needs all of its weights, as
+            for a test, or some, as to begin a training.
+
+    Raises:
+        ValueError: If they are not there, or have other shapes.
+    """
+    given = {re.sub(r'^module\.', '', name): value
+             for name, value in state_dict.items()}
+    own = bool(_by_net(given, ''))
+    semi = hasattr(model, 'segmentor') and hasattr(model, 'teachers')
+    if semi:
+        spread_plain_weights(model, given, '')
+    wanted = {name: param for name, param in model.named_parameters()
+              if not _OPTIONAL.search(name)
+              and (semi or param.requires_grad)}  # others have an init_cfg
+    lacking = [name for name, param in wanted.items()
+               if name not in given
+               or tuple(given[name].shape) != tuple(param.shape)]
+    if not lacking or not (all_of_them or len(lacking) == len(wanted)):
+        return
+    if own and not semi:
+        remedy = ('it is a checkpoint of PS-MT: give the config of PS-MT, or '
+                  f'its plain model, from tools/export.py {source} OUT.pth')
+    elif all_of_them:
+        remedy = 'give the config that it was trained with'
+    else:
+        remedy = ('give a checkpoint of such a model; the weights of a '
+                  "backbone alone are its init_cfg=dict(type='Pretrained', "
+                  'checkpoint=...)')
+    first = lacking[0]
+    shape = tuple(wanted[first].shape)
+    why = (f'is {tuple(given[first].shape)} there, {shape} in the model'
+           if first in given else 'is not in it')
+    raise ValueError(
+        f'{source} leaves {len(lacking)} of {len(wanted)} weights of the '
+        f'model random, for {first} {why}: {remedy}')

@@ -16,7 +16,8 @@ def mean_logits(nets: Sequence[nn.Module],
 
 def predict(nets: Dict[str, List[nn.Module]],
             inputs: Tensor,
-            data_samples: OptSampleList = None) -> SampleList:
+            data_samples: OptSampleList = None,
+            keep_logits: bool = False) -> SampleList:
     """Predict whole or sliding, as the ``test_cfg`` of each segmentor says.
 
     Args:
@@ -24,6 +25,7 @@ def predict(nets: Dict[str, List[nn.Module]],
             common prediction. Without data samples only the first counts.
         inputs (Tensor): Images (N, 3, H, W).
         data_samples (list[SegDataSample], optional): With metainfo.
+        keep_logits (bool): Whether to return ``<name>_seg_logits``, too.
 
     Returns:
         list[SegDataSample]: With ``seg_logits`` and ``pred_sem_seg`` of the
@@ -46,4 +48,7 @@ def predict(nets: Dict[str, List[nn.Module]],
         for sample in data_samples:
             labels = PixelData(data=sample.pred_sem_seg.data)
             sample.set_data({f'{name}_sem_seg': labels})
+            if keep_logits:
+                logits = PixelData(data=sample.seg_logits.data)
+                sample.set_data({f'{name}_seg_logits': logits})
     return data_samples

@@ -1,13 +1,13 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.models.utils import resize
-from mmseg.registry import MODELS, TRANSFORMS
+from mmseg.registry import MODELS
 from mmseg.utils import (
     ConfigType,
     OptConfigType,
@@ -23,6 +23,7 @@ from .accuracy import quick_accuracy
 from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
+from .interfaces import build_consistency, build_mix, build_tvat
 from .one_pass import check_one_pass, one_pass, splits_losses
 from .plain_weights import spread_plain_weights
 from .prediction import mean_logits, predict
@@ -89,8 +90,8 @@ class PSMT(BaseSegmentor):
             where the decode head and the data preprocessor allow it.
         mix (Sequence[dict]): Transforms that mix strong images and teacher
             logits alike. Defaults to one :class:`TeacherGuidedCutMix`.
-        consistency (dict): The unsupervised loss, :class:`ConfCELoss` if it
-            names no type.
+        consistency (dict | Sequence[dict]): The unsupervised loss, see
+            :func:`build_consistency`.
         unsup_weight (float): Its weight after the ramp. Defaults to 1.
         ramp_iters (int, optional): Iterations of the ramp. Defaults to a
             share of the schedule, :data:`RAMP`.
@@ -101,6 +102,8 @@ class PSMT(BaseSegmentor):
             Defaults to 'teachers'.
         pretrained, train_cfg (None): Set by ``mmseg.apis.init_model``;
             those that count stand in ``segmentor``.
+        decode_head (dict, optional): ``dict(type='segmentor')``, for tools of
+            mmseg that ask a config for its type.
         init_cfg (dict, optional): See :class:`BaseModule`.
     """
 
@@ -122,13 +125,15 @@ class PSMT(BaseSegmentor):
                  one_pass: Optional[bool] = None,
                  mix: Sequence[ConfigType] = (
                      dict(type='TeacherGuidedCutMix'), ),
-                 consistency: ConfigType = dict(type='ConfCELoss'),
+                 consistency: Union[ConfigType, Sequence[ConfigType]] = dict(
+                     type='ConfCELoss'),
                  unsup_weight: float = 1.,
                  ramp_iters: Optional[int] = None,
                  ramp_kind: str = 'cosine',
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  pretrained: None = None,
                  train_cfg: None = None,
+                 decode_head: OptConfigType = None,
                  init_cfg: OptMultiConfig = None):
         require('model.segmentor', segmentor, 'the config of an '
                 'EncoderDecoder', lambda x: isinstance(x, dict)
@@ -147,6 +152,8 @@ class PSMT(BaseSegmentor):
         }, init_cfg)
         require('model.pretrained and train_cfg', (pretrained, train_cfg),
                 'given to model.segmentor', lambda x: not any(x))
+        require('model.decode_head', decode_head, 'given to model.segmentor',
+                lambda x: x in (None, dict(type='segmentor')))
         if teachers_init == 'independent' and warmup_iters == 0:
             raise ValueError(
                 "model.teachers_init='independent' leaves the teachers "
@@ -165,8 +172,9 @@ class PSMT(BaseSegmentor):
                 lambda x: {*x} <= {'labeled', 'unlabeled'})
         require('model.mix', mix, 'a list of configs',
                 lambda x: all(isinstance(cfg, dict) for cfg in x))
-        require('model.consistency', consistency, 'the config of a loss',
-                lambda x: isinstance(x, dict))
+        require('model.consistency', consistency, 'the config of a loss, or '
+                'a list of some', lambda x: isinstance(x, dict) or (
+                    len(x) and all(isinstance(cfg, dict) for cfg in x)))
         require('model.tvat', tvat, 'None or a config',
                 lambda x: x is None or isinstance(x, dict))
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
@@ -180,8 +188,12 @@ class PSMT(BaseSegmentor):
         self.out_channels = self.segmentor.out_channels
         if self.out_channels == 1:
             raise ValueError(
-                'The decode head has out_channels=1, a sigmoid; PSMT needs a '
-                'softmax over at least 2 channels: set out_channels=2')
+                'The decode head has one channel and a sigmoid; PSMT needs a '
+                'softmax over at least 2: set num_classes=2 in decode_head '
+                '(and auxiliary_head), no out_channels, and use_sigmoid=False '
+                'in its losses, give the data sets two classes, such as '
+                "metainfo=dict(classes=('background', 'object'), ...), and "
+                'masks of 0 and 1 (255 where unknown)')
         self.teachers = Teachers(segmentor, num_teachers, teachers_init,
                                  teacher_norm)
         # DDP would wait for their gradients after the warm-up, too.
@@ -201,11 +213,13 @@ class PSMT(BaseSegmentor):
         self.tvat_with = tvat_with
         self.perturb = perturb
         self.tvat = (None if tvat is None else
-                     MODELS.build({'type': 'TVAT', **tvat}))
+                     build_tvat(tvat, self.out_channels))
         if self.tvat is not None:
             self.tap = HeadTap(tapped_head(self.segmentor), perturb_at)
-        self.mix = [TRANSFORMS.build(transform) for transform in mix]
-        self.consistency = MODELS.build({'type': 'ConfCELoss', **consistency})
+        self.mix = [build_mix(cfg, self.out_channels) for cfg in mix]
+        self.consistency = build_consistency(
+            consistency, self.out_channels,
+            tapped_head(self.segmentor).ignore_index)
         self.unsup_weight = unsup_weight
         self.ramp_iters = ramp_iters or 0
         self.ramp_kind = ramp_kind
@@ -234,6 +248,7 @@ class PSMT(BaseSegmentor):
         self.backward: Optional[Callable[[Tensor], None]] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
         self.label_counts: Union[int, Tensor] = 0
+        self.keep_logits = False  # SemiSegTTAModel needs them
         self._iter: Optional[int] = None
         self.train()
 
@@ -278,6 +293,14 @@ class PSMT(BaseSegmentor):
         if self.given['ema_decay'] is None:
             updates = rest / len(self.teachers) / iters_per_update
             self.ema_decay = min(0.996, 1 - 1 / max(MEMORY * updates, 1))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'backbone':
+            raise AttributeError(
+                'PSMT has no backbone, its nets have: model.segmentor. An '
+                "optimizer with layer decay needs optim_wrapper.constructor="
+                "'PSMTLayerDecayOptimizerConstructor'")
+        return super().__getattr__(name)
 
     @property
     def nets(self) -> dict:
@@ -386,6 +409,11 @@ class PSMT(BaseSegmentor):
             raise RuntimeError(
                 'PSMT does not know the iteration: add '
                 "dict(type='TeacherEMAHook') to custom_hooks")
+        if not isinstance(inputs, dict):
+            raise ValueError(
+                'PSMT trains on pairs of images: give train_dataloader '
+                "dataset=dict(type='SemiSegDataset', labeled=..., "
+                "unlabeled=...) and sampler=dict(type='PairSampler')")
         labeled = inputs['labeled'], data_samples['labeled']
         with quick_accuracy(), fork_rng(self.iter,
                                         labeled[0].device) as rng:
@@ -438,7 +466,7 @@ class PSMT(BaseSegmentor):
                 data_samples: OptSampleList = None) -> SampleList:
         """See :func:`mmseg_psmt.models.prediction.predict`."""
         nets = {name: self.nets[name] for name in self.predict_with}
-        return predict(nets, inputs, data_samples)
+        return predict(nets, inputs, data_samples, self.keep_logits)
 
     def encode_decode(self, inputs: Tensor,
                       batch_img_metas: List[dict]) -> Tensor:

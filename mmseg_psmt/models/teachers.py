@@ -59,14 +59,21 @@ class Teachers(nn.ModuleList):
                 teacher.load_state_dict(student.state_dict())
 
     def train(self, mode: bool = True) -> 'Teachers':
-        """Stay in eval, unless they warm up."""
-        super().train(mode and self.warming_up)
+        """Stay in eval, unless they warm up.
+
+        Statistics of the batch are for the norms that a segmentor lets learn:
+        ``norm_eval`` and ``frozen_stages`` hold.
+        """
         use_batch = mode and not self.warming_up and self.norm == 'batch'
+        super().train(use_batch or (mode and self.warming_up))
         for module in self.modules():
-            if (isinstance(module, nn.modules.batchnorm._BatchNorm)
-                    and module.running_mean is not None):
-                module.training |= use_batch
-                module.track_running_stats = not use_batch
+            norm = (isinstance(module, nn.modules.batchnorm._BatchNorm)
+                    and module.running_mean is not None)
+            if use_batch and not norm:
+                module.training = False
+            elif norm:
+                module.track_running_stats = not (
+                    use_batch and module.training)
         return self
 
     def warmup_loss(self,

@@ -1,5 +1,5 @@
 # High-quality labels: 1,464 labelled and 9,118 unlabelled images. The authors
-# name neither weight nor passes for it: those of the other splits.
+# name neither weight nor passes for it: those of 183, 366 and 732 labels.
 _base_ = ['../datasets/voc.py', '../schedules/voc.py']
 lists = 'ImageSets/Segmentation/semi/hq/1464'
 train_dataloader = dict(
@@ -12,7 +12,7 @@ recipe = dict(
     warmup_iters=5 * labeled_pass,
     ramp_iters=12 * unlabeled_pass,
     alternate_every=unlabeled_pass,
-    unsup_weight=1.5)
+    unsup_weight=0.6)
 max_iters = 5 * labeled_pass + 80 * unlabeled_pass
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [

@@ -55,8 +55,11 @@ class RandomZoom:
                 align_corners=False)
 
         inside = F.grid_sample(
-            valid[:, None].to(grid.dtype),
+            torch.ones_like(valid[:, None], dtype=grid.dtype),
             grid,
             mode='nearest',
             align_corners=False)[:, 0] > 0.5
+        inside &= zoomed(~valid[:, None])[:, 0] < 1e-3  # nearly no blend
+        logits = torch.where(valid[:, None] | logits.isfinite(), logits,
+                             torch.zeros_like(logits))  # NaN * 0 is no 0
         return zoomed(images), zoomed(logits), inside

@@ -1,0 +1,147 @@
+"""A checkpoint is compared with the model that it is loaded into."""
+import copy
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner, load_checkpoint
+from mmseg.registry import MODELS
+from test_psmt import SEGMENTOR, build
+
+from mmseg_psmt.engine.launch import whole_checkpoints
+from mmseg_psmt.models.plain_weights import require_weights
+
+
+@pytest.fixture()
+def words():
+    """Warnings of mmengine."""
+    logger, said = MMLogger.get_instance('mmengine'), []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    yield said
+    logger.removeHandler(handler)
+
+
+def numbered(model):
+    """Weights of a model in which each net has a number of its own."""
+    state = copy.deepcopy(model.state_dict())
+    for number, net in enumerate(('segmentor', 'teachers.0', 'teachers.1')):
+        for name in state:
+            if name.startswith(f'{net}.'):
+                state[name].fill_(number)
+    return state
+
+
+def numbers(model):
+    """The number of each net; all of its weights must have it."""
+    found = {name: {float(value) for tensor in net.state_dict().values()
+                    for value in tensor.unique()}
+             for name, net in [('segmentor', model.segmentor), *(
+                 (f'teachers.{i}', net)
+                 for i, net in enumerate(model.teachers))]}
+    assert all(len(values) == 1 for values in found.values()), found
+    return [values.pop() for values in found.values()]
+
+
+@pytest.mark.parametrize('held, expected, said', [
+    (('segmentor', 'teachers.0', 'teachers.1'), [0, 1, 2], []),
+    (('segmentor', 'teachers.0'), [0, 1, 1], ['teachers.1']),
+    (('segmentor', ), [0, 0, 0], ['teachers.0', 'teachers.1']),
+    (('teachers.0', 'teachers.1'), [1, 1, 2], ['segmentor']),
+    (('teachers.1', ), [2, 2, 2], ['segmentor', 'teachers.0']),
+])
+def test_no_net_stays_random(held, expected, said, tmp_path, words):
+    model = build()
+    torch.save(dict(state_dict={
+        name: value for name, value in numbered(model).items()
+        if name.startswith(held)}), tmp_path / 'some.pth')
+    load_checkpoint(model, str(tmp_path / 'some.pth'), strict=True)
+    assert numbers(model) == expected
+    assert [f'no weights of {net}' in word
+            for net, word in zip(said, words)] == [True] * len(words)
+    assert len(words) == len(said)
+
+
+def test_a_net_that_the_model_has_not_is_left_out(tmp_path, words):
+    torch.save(dict(state_dict=numbered(build())), tmp_path / 'two.pth')
+    model = build(num_teachers=1)
+    load_checkpoint(model, str(tmp_path / 'two.pth'), strict=True)
+    assert numbers(model) == [0, 1]
+    assert len(words) == 1 and 'teachers.1' in words[0]
+
+
+def plain(**changes):
+    cfg = copy.deepcopy(SEGMENTOR)
+    for key, value in changes.items():
+        part, _, name = key.partition('.')
+        cfg[part][name] = value
+    return MODELS.build(cfg)
+
+
+def test_weights_of_another_kind_are_refused_with_what_to_do():
+    semi = build().state_dict()
+    with pytest.raises(ValueError, match='of PS-MT.*tools/export.py my.pth'):
+        require_weights(plain(), semi, 'my.pth', True)
+    with pytest.raises(ValueError, match='of PS-MT'):
+        require_weights(plain(), semi, 'my.pth', False)
+    narrow = plain(**{'backbone.base_channels': 4})
+    with pytest.raises(ValueError, match='give the config that it was'):
+        require_weights(narrow, plain().state_dict(), 'my.pth', True)
+    backbone = plain().backbone.state_dict()
+    with pytest.raises(ValueError, match="init_cfg=dict.type='Pretrained'"):
+        require_weights(plain(), backbone, 'my.pth', False)
+    one = {name: value for name, value in plain().state_dict().items()
+           if name != 'decode_head.conv_seg.bias'}
+    with pytest.raises(ValueError, match='1 of .*conv_seg.bias is not in it'):
+        require_weights(plain(), one, 'my.pth', True)
+    with pytest.raises(ValueError, match='3 of '):  # of each net
+        require_weights(build(), one, 'my.pth', True)
+
+
+def test_what_suits_is_not_refused():
+    semi, alone = build(), plain()
+    for all_of_them in (True, False):
+        require_weights(semi, semi.state_dict(), '', all_of_them)
+        require_weights(semi, alone.state_dict(), '', all_of_them)
+        require_weights(alone, alone.state_dict(), '', all_of_them)
+        require_weights(alone, {f'module.{name}': value for name, value
+                                in alone.state_dict().items()}, '',
+                        all_of_them)
+    # fine-tuning with other classes
+    other = plain(**{'decode_head.num_classes': 3})
+    require_weights(other, alone.state_dict(), '', False)
+    # an auxiliary head is not tested
+    cfg = copy.deepcopy(SEGMENTOR)
+    cfg.auxiliary_head = dict(
+        type='FCNHead', in_channels=32, in_index=2, channels=4, num_classes=7)
+    with_auxiliary = MODELS.build(cfg)
+    require_weights(with_auxiliary, alone.state_dict(), '', True)
+    # what is frozen came from elsewhere
+    alone.backbone.requires_grad_(False)
+    require_weights(alone, {
+        name: value for name, value in alone.state_dict().items()
+        if not name.startswith('backbone')}, '', True)
+
+
+@pytest.mark.parametrize('tested, resumed, refused', [
+    (True, False, True), (False, True, True), (False, False, False)])
+def test_runners_of_the_tools_compare(tmp_path, tested, resumed, refused):
+    """A head of other classes: to begin with, not to test or resume."""
+    torch.save(dict(state_dict=plain().state_dict()), tmp_path / 'my.pth')
+    tta = MODELS.build(dict(
+        type='SegTTAModel', module=plain(**{'decode_head.num_classes': 3})))
+    runner = SimpleNamespace(
+        model=tta, _resume=resumed, call_hook=lambda *args, **kwargs: None,
+        logger=SimpleNamespace(info=print))
+    stock = Runner.load_checkpoint
+    with whole_checkpoints(tested):
+        if refused:
+            with pytest.raises(ValueError, match='my.pth leaves .*conv_seg'):
+                Runner.load_checkpoint(runner, str(tmp_path / 'my.pth'))
+        else:
+            Runner.load_checkpoint(runner, str(tmp_path / 'my.pth'))
+    assert Runner.load_checkpoint is stock

@@ -1,0 +1,54 @@
+"""A typo is answered with the name that was meant."""
+import runpy
+import sys
+
+import pytest
+from mmseg.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+from test_psmt import build
+
+from mmseg_psmt.engine.launch import run_mmseg_tool
+from mmseg_psmt.options import did_you_mean
+
+
+@pytest.mark.parametrize('make, meant', [
+    (lambda: build(unsup_wieght=1.), 'unsup_weight'),
+    (lambda: build(tvat=dict(epps=1.)), 'eps'),
+    (lambda: build(consistency=dict(treshold=0.5)), 'threshold'),
+    (lambda: HOOKS.build(dict(type='PseudoLabelVisHook', intervall=5)),
+     'interval'),
+    (lambda: HOOKS.build(dict(type='EarlyWarningHok')), 'EarlyWarningHook'),
+    # of a parent, and of mmseg
+    (lambda: build(data_preprocessor=dict(sise=(33, 33))), 'size'),
+    (lambda: TRANSFORMS.build(dict(type='RandomCrop', crop_sise=(3, 3))),
+     'crop_size'),
+    (lambda: DATASETS.build(dict(type='UnlabelledFolder')),
+     'UnlabeledFolder'),
+    (lambda: MODELS.build(dict(type='PSTM')), 'PSMT'),
+])
+def test_the_name_that_was_meant(make, meant):
+    with pytest.raises(Exception) as error:
+        make()
+    assert did_you_mean(error.value) == f'Did you mean {meant!r}?'
+
+
+@pytest.mark.parametrize('error', [
+    TypeError("PSMT.__init__() got an unexpected keyword argument 'zzzzzz'"),
+    TypeError('something else'), KeyError('model'), ValueError()])
+def test_nothing_is_invented(error):
+    assert did_you_mean(error) == ''
+
+
+@pytest.mark.parametrize('error, kind', [
+    (TypeError("PSMT.__init__() got an unexpected keyword argument "
+               "'unsup_wieght'"), SystemExit),
+    (TypeError('something else'), TypeError)])
+def test_tools_say_it(monkeypatch, error, kind):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(runpy, 'run_path', fail)
+    monkeypatch.setattr(sys, 'argv', ['test.py'])
+    with pytest.raises(kind) as told:
+        run_mmseg_tool('test.py')
+    assert kind is TypeError or "Did you mean 'unsup_weight'?" in str(
+        told.value)
