@@ -13,7 +13,8 @@ from mmseg.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from PIL import Image
 
-from mmseg_psmt.engine.data_check_hook import class_problems
+from mmseg_psmt.datasets.checks import class_problems
+from mmseg_psmt.models.heads import class_heads
 
 register_all_modules()
 CLASSES = ('ground', 'shape')
@@ -243,4 +244,5 @@ def test_a_head_of_boundaries_has_its_own_num_classes(root):
     segmentor = nn.Module()
     segmentor.auxiliary_head = nn.ModuleList([head])
     dataset = SimpleNamespace(metainfo=dict(classes='abc'))
-    assert not [*class_problems(segmentor, 'labelled', dataset)]
+    assert not [*class_problems(
+        class_heads(segmentor), 'labelled', dataset)]

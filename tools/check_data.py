@@ -20,16 +20,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmseg_psmt.datasets import SemiSegDataset
-from mmseg_psmt.datasets.semi_dataset import build_part, leaves, source
-from mmseg_psmt.datasets.unlabeled_folder import reason
-from mmseg_psmt.engine.data_check_hook import (
+from mmseg_psmt.datasets.checks import (
     FAULTS,
     class_problems,
     leaks,
     mask_loader,
     scan_all,
 )
+from mmseg_psmt.datasets.images import leaves, reason, source
+from mmseg_psmt.datasets.semi_dataset import build_part
 from mmseg_psmt.models import PSMT
+from mmseg_psmt.models.heads import class_heads
 
 COLUMNS = ('labelled', 'mask', 'weak', 'strong', 'mixed')
 
@@ -216,7 +217,8 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
         elif kind == 'labelled':
             show_classes(classes, scanned)
         if model:
-            problems.add(class_problems(model.segmentor, kind, dataset))
+            problems.add(class_problems(class_heads(model.segmentor), kind,
+                                        dataset))
 
 
 def check(cfg: Config, gpus: int, out: Path) -> Problems:

@@ -35,9 +35,8 @@ from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
 
 from mmseg_psmt.datasets import SemiSegDataset
-from mmseg_psmt.datasets.semi_dataset import leaves
-from mmseg_psmt.datasets.unlabeled_folder import reason
-from mmseg_psmt.engine.data_check_hook import is_cut
+from mmseg_psmt.datasets.checks import is_cut
+from mmseg_psmt.datasets.images import leaves, reason
 
 VOC, CITYSCAPES = 10582, 2975  # images of the whole training set
 VOC_OWN = 1464  # of them those that VOC has masks of: high quality

@@ -10,8 +10,8 @@ from mmengine.fileio import exists, isdir, isfile
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
+from .images import infos, leaves, reason, source
 from .transforms.multi_view import kinds
-from .unlabeled_folder import reason
 
 VIEWS = ('labeled', 'weak', 'strong')
 
@@ -113,18 +113,6 @@ def seeded(seed: Tuple[int, ...]) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
-def leaves(dataset: Dataset) -> Iterator[Dataset]:
-    """The data sets within wrappers such as ConcatDataset."""
-    inner = getattr(dataset, 'datasets', None)
-    if inner is None and hasattr(dataset, 'dataset'):
-        inner = [dataset.dataset]
-    if inner is None:
-        yield dataset
-    else:
-        for part in inner:
-            yield from leaves(part)
-
-
 def _prepare(kind: str, cfg: dict) -> dict:
     """Config with lazy data sets only, whose root and list exist."""
     cfg = {**cfg, 'lazy_init': True}
@@ -178,18 +166,6 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
             raise ValueError(f'The {kind} list {source(leaf)} names no image')
     dataset.full_init()
     return dataset
-
-
-def source(leaf: Dataset) -> str:
-    """The list or the folder that a data set was read from."""
-    return leaf.ann_file or leaf.data_prefix['img_path']
-
-
-def infos(dataset: Dataset) -> Iterator[Tuple[Dataset, dict]]:
-    """Every entry of a data set, with the leaf that it stands in."""
-    for leaf in leaves(dataset):
-        for i in range(len(leaf)):
-            yield leaf, leaf.get_data_info(i)
 
 
 def _check_files(kind: str, dataset: Dataset) -> None:
