@@ -3,6 +3,25 @@ from math import inf
 from numbers import Integral, Real
 from typing import Any, Callable
 
+from mmengine.registry import Registry
+
+
+def is_type(registry: Registry, kind: Any, *classes: type) -> bool:
+    """Whether the type of a config stands for one of these classes.
+
+    Args:
+        registry (Registry): Where names are looked up.
+        kind (Any): A name, with or without its scope, the path of a class, or
+            the class itself.
+        *classes (type): A subclass counts, too.
+    """
+    if isinstance(kind, str):
+        try:
+            kind = registry.get(kind)
+        except RuntimeError:  # no such name
+            return False
+    return isinstance(kind, type) and issubclass(kind, classes)
+
 
 def require(name: str, value: Any, rule: str,
             fine: Callable[[Any], bool]) -> None:

@@ -14,12 +14,12 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmseg.registry import DATA_SAMPLERS, MODELS
+from mmseg.registry import DATA_SAMPLERS, DATASETS, MODELS
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mmseg_psmt.datasets import SemiSegDataset
+from mmseg_psmt.datasets import PairSampler, SemiSegDataset
 from mmseg_psmt.datasets.checks import (
     FAULTS,
     class_problems,
@@ -31,6 +31,7 @@ from mmseg_psmt.datasets.images import leaves, reason, source
 from mmseg_psmt.datasets.semi_dataset import build_part
 from mmseg_psmt.models import PSMT
 from mmseg_psmt.models.heads import class_heads
+from mmseg_psmt.options import is_type
 
 COLUMNS = ('labelled', 'mask', 'weak', 'strong', 'mixed')
 
@@ -66,9 +67,12 @@ def load(path: str, options: dict, gpus: int) -> Config:
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(options or {})
         loader = cfg.train_dataloader
-        found = [part.get('type') for part in (
-            cfg.model, loader.dataset, loader.sampler)]
-        if found != ['PSMT', 'SemiSegDataset', 'PairSampler']:
+        parts = ((MODELS, cfg.model, PSMT),
+                 (DATASETS, loader.dataset, SemiSegDataset),
+                 (DATA_SAMPLERS, loader.sampler, PairSampler))
+        found = [part.get('type') for _, part, _ in parts]
+        if not all(is_type(registry, part.get('type'), wanted)
+                   for registry, part, wanted in parts):
             raise ValueError(
                 'model, train_dataloader.dataset and train_dataloader.sampler '
                 f'must be PSMT, SemiSegDataset and PairSampler, not {found}')

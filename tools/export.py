@@ -10,11 +10,18 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
+from mmseg.registry import HOOKS, METRICS, MODELS
 from mmseg.utils import register_all_modules
 from torch import Tensor
 
-import mmseg_psmt  # noqa: F401
+from mmseg_psmt.engine import (
+    DeferredRuntimeInfoHook,
+    ReliableCheckpointHook,
+)
 from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
+from mmseg_psmt.evaluation import TeacherStudentIoUMetric
+from mmseg_psmt.models import PSMT
+from mmseg_psmt.options import is_type
 
 NETS = {
     'student': ['segmentor.'],
@@ -22,9 +29,10 @@ NETS = {
     'teacher2': ['teachers.1.'],
     'teachers': ['teachers.0.', 'teachers.1.'],
 }
-STOCK_HOOKS = dict(
-    ReliableCheckpointHook='CheckpointHook',
-    DeferredRuntimeInfoHook='RuntimeInfoHook')
+STOCK_HOOKS = {
+    ReliableCheckpointHook: 'CheckpointHook',
+    DeferredRuntimeInfoHook: 'RuntimeInfoHook'
+}
 # What testing, inference and test-time augmentation need.
 KEPT = ('default_scope', 'env_cfg', 'log_level', 'log_processor',
         'default_hooks', 'vis_backends', 'visualizer', 'test_pipeline',
@@ -127,12 +135,14 @@ def plain_config(cfg: Config) -> Config:
             continue
         plain[key] = [
             {**metric, 'type': 'IoUMetric'}
-            if metric.type == 'TeacherStudentIoUMetric' else metric
+            if is_type(METRICS, metric.type, TeacherStudentIoUMetric)
+            else metric
             for metric in (metrics if isinstance(metrics, list) else [metrics])
         ]
     for hook in cfg.get('default_hooks', {}).values():
-        if hook and hook.type in STOCK_HOOKS:
-            hook.type = STOCK_HOOKS[hook.type]
+        for ours, stock in STOCK_HOOKS.items():
+            if hook and is_type(HOOKS, hook.type, ours):
+                hook.type = stock
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
     others = [name for name in imports if name != 'mmseg_psmt']
@@ -178,7 +188,7 @@ def main() -> None:
             ValueError) as error:
         raise SystemExit(f'{args.checkpoint} holds no config ({error!r}): '
                          'give a checkpoint that tools/train.py wrote')
-    if kind not in ('PSMT', 'mmseg.PSMT'):
+    if not is_type(MODELS, kind, PSMT):
         raise SystemExit(f'{args.checkpoint} holds no PS-MT model but '
                          f'model.type={kind!r}: give a checkpoint '
                          'that tools/train.py wrote')
