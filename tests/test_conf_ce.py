@@ -71,7 +71,7 @@ def test_class_weights_weigh_the_average_too(batch, reduction):
             total -= weights[label] * confidence * math.log(student[label])
         if confidence >= 0.6 or reduction == 'valid':
             number += weights[label]
-    loss = ConfCELoss(reduction=reduction, class_weight=weights)
+    loss = ConfCELoss(0.6, reduction, class_weight=weights)
     assert loss(logits, targets, valid).item() == pytest.approx(
         total / number, rel=1e-6)
     assert not loss.state_dict()
@@ -93,9 +93,9 @@ def test_class_weights_are_one_for_each_class(batch, weights):
         ConfCELoss(class_weight=weights)(*batch)
 
 
-def test_defaults_are_those_of_the_released_code(batch):
+def test_the_default_averages_as_the_formula_of_the_paper(batch):
     logits, targets, valid = batch
-    expected = conf_ce_by_hand(logits, targets, 0.6, valid, 'kept')
+    expected = conf_ce_by_hand(logits, targets, 0.9, valid, 'valid')
     assert conf_ce(
         logits, targets, valid=valid).item() == pytest.approx(
             expected, rel=1e-6)
@@ -158,7 +158,7 @@ def test_gradient_is_the_confidence_times_that_of_ce(batch):
     confidence, label = torch.softmax(targets.double(), dim=1).max(dim=1)
     kept = valid & (confidence >= 0.6)
     one_hot = torch.eye(SHAPE[1])[label].permute(0, 3, 1, 2)
-    expected = (kept * confidence)[:, None] * (student - one_hot) / kept.sum()
+    expected = (kept * confidence)[:, None] * (student - one_hot) / valid.sum()
     torch.testing.assert_close(
         logits.grad.double(), expected.detach(), atol=1e-6, rtol=1e-5)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmseg_psmt.datasets import RandomZoom, TeacherGuidedCutMix
+from mmseg_psmt.datasets.transforms.teacher_cutmix import inner_boxes
 
 H, W = 24, 32
 
@@ -85,11 +86,51 @@ def shares(options, draws=500):
     ]).numpy()
 
 
+def kept_by_the_edges(extent, length):
+    """Mean share of a centered extent that stays inside, by counting."""
+    where = np.arange(length)[:, None] - extent // 2 + np.arange(extent)
+    return ((where >= 0) & (where < length)).mean()
+
+
 @pytest.mark.parametrize('beta', [1., 4.])
-def test_one_box_has_an_area_of_the_beta_distribution(beta):
-    area = shares(dict(beta=beta))
-    assert area.mean() == pytest.approx(0.5, abs=0.03)
-    assert area.var() == pytest.approx(1 / (4 * (2 * beta + 1)), rel=0.15)
+def test_one_box_is_cut_around_any_center_as_cutmix_does(beta):
+    areas = np.random.default_rng(1).beta(beta, beta, 4000)
+    expected = np.mean([
+        np.prod([
+            round(n * a**0.5) * kept_by_the_edges(round(n * a**0.5), n) / n
+            for n in (H, W)
+        ]) for a in areas if round(H * a**0.5)
+    ])
+    area = shares(dict(beta=beta), draws=2000)
+    assert area.mean() == pytest.approx(expected, abs=0.02)
+    assert area.max() > 0.6
+
+
+def test_corners_are_cut_less_often_than_the_center():
+    """A box of area a holds the center with probability a, a corner a / 4."""
+    inputs, generator = batch(4), rng()
+    mix, own = TeacherGuidedCutMix(), coordinates(4)[:, 0]
+    moved = torch.cat([mix(*inputs, generator)[0][:, 0] != own
+                       for _ in range(300)]).float().mean(0)
+    assert moved[H // 2, W // 2] == pytest.approx(1 / 2, abs=0.06)
+    for corner in (moved[0, 0], moved[0, -1], moved[-1, 0], moved[-1, -1]):
+        assert corner == pytest.approx(1 / 8, abs=0.04)
+
+
+def test_several_boxes_have_the_aspect_of_their_whole_area():
+    """log2(height / width) of uniform log shares from the area up to 1."""
+    generator, aspects = rng(), []
+    for _ in range(400):
+        mask = inner_boxes((400, 400), 0.375 / 3, 1, generator)
+        whole = inner_boxes((400, 400), 0.375, 1, generator)
+        aspects.append([
+            abs(np.log2(int(m.any(1).sum()) / int(m.any(0).sum())))
+            for m in (mask, whole)
+        ])
+    expected = -np.log2([0.375 / 3, 0.375]) / 2
+    assert np.mean(aspects, 0) == pytest.approx(expected, rel=0.1)
+    three = inner_boxes((400, 400), 0.375, 3, generator)
+    assert three.float().mean() <= 0.376
 
 
 def test_one_box_of_a_given_area():
@@ -110,7 +151,7 @@ def test_cutmix_prob_is_the_share_of_mixed_images():
     np.testing.assert_array_equal(area, shares(dict(prob=0.3)))
 
 
-def test_cutmix_boxes_reach_every_pixel_and_keep_the_aspect():
+def test_cutmix_boxes_reach_every_pixel_and_keep_the_aspect_inside():
     inputs, generator = batch(4), rng()
     mix = TeacherGuidedCutMix()
     own, count = coordinates(4)[:, 0], torch.zeros(H, W)
@@ -120,7 +161,9 @@ def test_cutmix_boxes_reach_every_pixel_and_keep_the_aspect():
         for box in moved:
             h, w = box.any(1).sum(), box.any(0).sum()
             assert box.sum() == h * w
-            assert abs(h * W - w * H) <= (H + W) / 2
+            edges = box[0].any() | box[-1].any() | box[:, 0].any()
+            assert (edges | box[:, -1].any()
+                    or abs(h * W - w * H) <= (H + W) / 2)
     assert count.min() > 0
 
 

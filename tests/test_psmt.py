@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 
 import mmseg_psmt  # noqa: F401
-from mmseg_psmt.models.ema import ema_update_
+from mmseg_psmt.models.psmt import MEMORY, RAMP, TURN, WARMUP
 
 register_all_modules()
 SEGMENTOR = Config.fromfile(
@@ -234,15 +234,76 @@ def test_teachers_take_turns():
     with torch.no_grad():
         for param in model.segmentor.parameters():
             param.add_(1)
+    model.ema_decay = 0.
     model.iter = 5
     idle = copy.deepcopy(model.teachers[0].state_dict())
-    expected = copy.deepcopy(model.teachers[1])
-    ema_update_(expected, model.segmentor, 0.996)
+    expected = copy.deepcopy(model.segmentor)
     model.update_teacher()
     for name, value in model.teachers[1].state_dict().items():
         assert torch.equal(value, expected.state_dict()[name])
     for name, value in model.teachers[0].state_dict().items():
         assert torch.equal(value, idle[name])
+
+
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_copies_are_the_mean_of_the_student_at_first(accumulate):
+    """And an exponential average once the mean would be slower than that."""
+    model = build(ema_decay=0.75, warmup_iters=4, alternate_every=4)
+    model.set_schedule(99, 99, accumulate)
+    weight = [net.decode_head.conv_seg.bias.data
+              for net in (model.segmentor, *model.teachers)]
+    expected, seen = [None, None], [[], []]
+    for model.iter in range(20):
+        weight[0].fill_(model.iter**2)
+        if (model.iter + 1) % accumulate:
+            continue
+        model.update_teacher()
+        if model.iter < 4:
+            continue
+        teacher = (model.iter - 4) // 4 % 2
+        seen[teacher].append(model.iter**2)
+        expected[teacher] = (
+            sum(seen[teacher]) / len(seen[teacher])
+            if len(seen[teacher]) <= 4 else
+            0.75 * expected[teacher] + 0.25 * model.iter**2)
+        assert weight[1 + teacher] == pytest.approx(expected[teacher])
+    assert len(seen[0]) == 8 // accumulate
+
+
+def test_independent_teachers_follow_with_the_decay_alone():
+    model = build(teachers_init='independent', warmup_iters=1)
+    model.iter = 1
+    assert model.decay == model.ema_decay == 0.996
+
+
+@pytest.mark.parametrize('options,trained,lengths', [
+    (dict(), False, (WARMUP * 1000, RAMP * 1000)),
+    (dict(), True, (0, RAMP * 1000)),
+    (dict(teachers_init='independent'), True,
+     (WARMUP * 1000, RAMP * 1000)),
+    (dict(warmup_iters=7, ramp_iters=0), False, (7, 0)),
+    (dict(warmup_iters=7), True, (7, RAMP * 1000)),
+])
+def test_lengths_follow_the_schedule_unless_given(options, trained, lengths):
+    model = build(**options)
+    model.set_schedule(1000, 10, trained=trained)
+    assert (model.warmup_iters, model.ramp_iters) == lengths
+    assert model.iters_per_pass == 10
+
+
+@pytest.mark.parametrize('options,max_iters,every,decay', [
+    (dict(), 100_000, 300, 0.996),
+    (dict(), 1000, TURN * 700, 1 - 1 / (MEMORY * 350)),
+    (dict(num_teachers=1), 1000, TURN * 700, 1 - 1 / (MEMORY * 700)),
+    (dict(alternate_every=7, ema_decay=0.9999), 1000, 7, 0.9999),
+    (dict(), 3, 1, 0.),
+])
+def test_teachers_follow_faster_in_a_short_training(options, max_iters, every,
+                                                    decay):
+    model = build(**options)
+    model.set_schedule(max_iters, 300)
+    assert model.alternate_every == every
+    assert model.ema_decay == pytest.approx(decay)
 
 
 def test_teachers_take_turns_by_pass():
@@ -294,6 +355,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
     runner = SimpleNamespace(
         model=model,
         iter=0,
+        max_iters=4,
         cfg=dict(total_batch=8, auto_scale_lr=dict(base_batch_size=16)),
         logger=SimpleNamespace(info=messages.append, warning=messages.append),
         train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
@@ -323,8 +385,9 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         assert all(p in optimizer.state for p in model.segmentor.parameters())
     assert all(p.grad is None for p in model.teachers.parameters())
     assert '4 iterations' in messages[0]
-    assert 'lengths of the config are for 8' in messages[1]
-    assert 'batch is 2, that of the recipe 16' in messages[2]
+    assert 'first 2 are the supervised warm-up' in messages[1]
+    assert 'lengths of the config are for 8' in messages[2]
+    assert 'batch is 2, that of the recipe 16' in messages[3]
 
 
 def test_epochs_are_refused():
@@ -345,14 +408,20 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
             lambda: ranks)
         return SimpleNamespace(
             _resume=resume,
+            model=build(),
             logger=SimpleNamespace(warning=warnings.append),
             train_dataloader=SimpleNamespace(
                 batch_size=batch_size, sampler=SimpleNamespace(seed=ranks)))
 
     checkpoint = dict(meta={})
     hook.after_load_checkpoint(runner(4), checkpoint)  # of another hook
-    hook.before_save_checkpoint(runner(8), checkpoint)
-    hook.after_load_checkpoint(runner(8), checkpoint)
+    saved, resumed = runner(8), runner(8)
+    saved.model.set_schedule(1000, 10)
+    hook.before_save_checkpoint(saved, checkpoint)
+    hook.after_load_checkpoint(resumed, checkpoint)
+    resumed.model.set_schedule(5000, 10, trained=True)  # a longer one
+    assert resumed.model.warmup_iters == WARMUP * 1000
+    assert resumed.model.ramp_iters == RAMP * 1000
     hook.after_load_checkpoint(runner(4, resume=False), checkpoint)
     assert not warnings
     with pytest.raises(ValueError, match='batch of 16.*has 8'):
@@ -364,6 +433,7 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
 
 
 def test_copies_stay_copies_until_the_warmup_ends():
+    """The first update of a teacher copies the student once more."""
     model = build(warmup_iters=2, alternate_every=9).train()
     data = batch(model)
     assert 'unsup.loss' not in model.loss(**data)
@@ -378,7 +448,7 @@ def test_copies_stay_copies_until_the_warmup_ends():
                 teacher.get_parameter(name))
             for teacher in model.teachers
         ]
-        assert same == [model.iter < 2] * 2
+        assert same == [model.iter < 3, model.iter < 2]
 
 
 def test_predict_with_each_net():
@@ -428,7 +498,6 @@ def test_sliding_inference():
     ('num_teachers', 3),
     ('pretrained', 'weights.pth'),
     ('teachers_init', 'random'),
-    ('teachers_init', 'independent'),
     ('warmup_iters', -1),
     ('ema_decay', 1.5),
     ('alternate_every', 0),

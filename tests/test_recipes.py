@@ -63,6 +63,11 @@ def test_the_recipe_of_the_paper(row, depth, gpus):
     end = 5 * iterations(labeled) + passes * iterations(unlabeled)
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end == end
     assert cfg.model.unsup_weight == weight
+    assert cfg.model.alternate_every == iterations(unlabeled)
+    assert cfg.model.ema_decay == 0.996
+    assert cfg.model.one_pass is False
+    assert cfg.model.consistency == dict(
+        type='ConfCELoss', threshold=0.6, reduction='kept')
 
     optimizer, scale = cfg.optim_wrapper.optimizer, cfg.auto_scale_lr
     assert scale.enable

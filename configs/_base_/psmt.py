@@ -4,13 +4,24 @@
 weak = [dict(type='PackSegInputs')]
 strong = [
     dict(type='ColorJitter'),
-    dict(type='RandomGrayscale', prob=0.2, keep_channels=True),
+    dict(
+        type='RandomGrayscale',
+        prob=0.2,
+        keep_channels=True,
+        channel_weights=(0.114, 0.587, 0.299)),  # luminance of B, G, R
     dict(type='RandomGaussianBlur'),
     dict(type='PackSegInputs'),
 ]
 psmt = dict(
     imports=dict(imports=['mmseg_psmt'], allow_failed_imports=False),
     model=dict(type='PSMT', predict_with=['teachers', 'student']),
+    # Constants of the paper and its released code, where the defaults that
+    # serve short trainings on a user's own data are others.
+    paper=dict(
+        ema_decay=0.996,
+        one_pass=False,
+        consistency=dict(
+            type='ConfCELoss', threshold=0.6, reduction='kept')),
     hooks=[
         dict(type='TeacherEMAHook'),
         dict(type='CheckFiniteHook'),

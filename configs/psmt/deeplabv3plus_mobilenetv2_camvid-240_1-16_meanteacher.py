@@ -3,5 +3,5 @@ model = dict(
     num_teachers=1,
     tvat=None,
     mix=[],
-    consistency=dict(type='SoftmaxMSELoss'))
+    consistency=dict(_delete_=True, type='SoftmaxMSELoss'))
 benchmark = dict(method='mean teacher, MSE')

@@ -9,9 +9,12 @@ load_from = ('{{$PSMT_WORK_DIRS:work_dirs}}/deeplabv3plus_mobilenetv2_'
 model = dict(
     _delete_=True,
     **_base_.psmt.model,
+    **{
+        **_base_.psmt.paper,
+        'ema_decay': 0.99  # the schedule is short
+    },
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
-    ema_decay=0.99,  # the schedule is short
     unsup_weight=0.5,  # docs/benchmarks-240.md compares it with 1.5
     ramp_iters=162)  # 2 passes over 321 unlabelled images at 4
 speed = dict(type='SpeedHook', channels_last=True)

@@ -7,11 +7,7 @@ model = dict(
     _delete_=True,
     **_base_.psmt.model,
     segmentor=_base_.model,
-    data_preprocessor=dict(size=_base_.crop_size),
-    warmup_iters=200,  # 64 passes over 25 labelled images at 8
-    ema_decay=0.98,  # the schedule is short
-    unsup_weight=1.5,
-    ramp_iters=200)  # 9 passes over 175 unlabelled images at 8
+    data_preprocessor=dict(size=_base_.crop_size))
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
 test_evaluator = val_evaluator

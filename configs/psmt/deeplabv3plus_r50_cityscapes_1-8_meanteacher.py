@@ -4,5 +4,5 @@ model = dict(
     teachers_init='copy',
     tvat=None,
     mix=[],
-    consistency=dict(type='SoftmaxMSELoss'))
+    consistency=dict(_delete_=True, type='SoftmaxMSELoss'))
 benchmark = dict(method='mean teacher, MSE', published=None)

@@ -5,6 +5,7 @@ _base_ = [
 model = dict(
     _delete_=True,
     **_base_.psmt.model,
+    **_base_.psmt.paper,
     **_base_.recipe,
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),

@@ -49,14 +49,18 @@ def _total_batch(runner: Runner) -> int:
 class TeacherEMAHook(Hook):
     """Clock and EMA of :class:`PSMT`, or of any model with teachers.
 
-    Before the training it sets ``model.iters_per_pass`` and
-    ``model.backward``, before each iteration ``model.iter``; after each step
-    of the optimizer it calls ``model.update_teacher()``.
+    Before the training it calls ``model.set_schedule()``, of a model without
+    it sets ``model.iters_per_pass``, and sets ``model.backward``; before each
+    iteration ``model.iter``. After each step of the optimizer it calls
+    ``model.update_teacher()``. What follows the schedule is in the log, and in
+    the checkpoint, so that a resumed training keeps it.
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
     parameters that were frozen meanwhile is freed. A resumed training goes on
     with the next images; with another total batch it is refused.
     """
+
+    trained = False  # whether the training begins with a checkpoint
 
     def before_run(self, runner: Runner) -> None:
         if isinstance(runner._train_loop, EpochBasedTrainLoop):
@@ -69,10 +73,10 @@ class TeacherEMAHook(Hook):
         batch = _total_batch(runner)
         images = len(runner.train_dataloader.dataset)
         iters = math.ceil(images / batch)
-        unwrap(runner).iters_per_pass = iters
-        unwrap(runner).backward = backward_with(runner.optim_wrapper)
         runner.logger.info(f'One pass over {images} images takes {iters} '
                            f'iterations at a total batch of {batch}')
+        self._set_schedule(runner, iters)
+        unwrap(runner).backward = backward_with(runner.optim_wrapper)
         planned = runner.cfg.get('total_batch')
         if planned not in (None, batch):
             runner.logger.warning(
@@ -89,6 +93,26 @@ class TeacherEMAHook(Hook):
                 ('scaled with it' if scale.get('enable') else
                  'not scaled with it: set auto_scale_lr.enable=True'))
 
+    def _set_schedule(self, runner: Runner, iters_per_pass: int) -> None:
+        model = unwrap(runner)
+        if not hasattr(model, 'set_schedule'):
+            model.iters_per_pass = iters_per_pass
+            return
+        model.set_schedule(
+            runner.max_iters,
+            iters_per_pass,
+            runner.optim_wrapper._accumulative_counts,
+            trained=self.trained)
+        runner.logger.info(
+            f'Of {runner.max_iters} iterations the first '
+            f'{model.warmup_iters} are the supervised warm-up '
+            '(model.warmup_iters); in the next '
+            f'{model.ramp_iters} the unsupervised weight rises to '
+            f'{model.unsup_weight} (model.ramp_iters). A teacher learns for '
+            f'{model.alternate_every} iterations at a time '
+            f'(model.alternate_every), with an EMA decay of '
+            f'{model.ema_decay:.4g} (model.ema_decay)')
+
     def before_train_epoch(self, runner: Runner) -> None:
         skip_trained_data(runner.train_loop)
 
@@ -98,8 +122,15 @@ class TeacherEMAHook(Hook):
             total_batch=_total_batch(runner),
             world_size=get_world_size(),
             sampler_seed=getattr(sampler, 'seed', None))
+        model = unwrap(runner)
+        if hasattr(model, 'set_schedule'):
+            checkpoint['meta']['schedule'] = {
+                name: getattr(model, name)
+                for name in model.given
+            }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self.trained = True
         meta = checkpoint.get('meta', {})
         if not runner._resume or 'total_batch' not in meta:
             return
@@ -118,6 +149,10 @@ class TeacherEMAHook(Hook):
                 'perturbations are drawn for them')
         if meta['sampler_seed'] is not None:
             runner.train_dataloader.sampler.seed = meta['sampler_seed']
+        for name, value in meta.get('schedule', {}).items():
+            if unwrap(runner).given[name] is None:
+                unwrap(runner).given[name] = value
+                setattr(unwrap(runner), name, value)
 
     def before_train_iter(self,
                           runner: Runner,

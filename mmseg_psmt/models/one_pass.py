@@ -8,14 +8,20 @@ from mmseg.utils import SampleList, add_prefix
 from torch import Tensor
 
 
+def splits_losses(segmentor: EncoderDecoder) -> bool:
+    """Whether the losses of the decode head can be split by images."""
+    return all(
+        getattr(type(segmentor.decode_head), name, None) is getattr(
+            BaseDecodeHead, name) for name in ('loss', 'loss_by_feat'))
+
+
 def check_one_pass(segmentor: EncoderDecoder) -> None:
     """Raise ValueError if the losses of a head cannot be split by images."""
-    head = segmentor.decode_head
-    if any(getattr(type(head), name, None) is not getattr(BaseDecodeHead, name)
-           for name in ('loss', 'loss_by_feat')):
+    if not splits_losses(segmentor):
         raise ValueError(
-            f'model.one_pass=True does not suit {type(head).__name__}, which '
-            "has a training pass of its own: leave it at False")
+            'model.one_pass=True does not suit '
+            f'{type(segmentor.decode_head).__name__}, which has a training '
+            'pass of its own: leave it out')
 
 
 def one_pass(segmentor: EncoderDecoder, labeled: Tensor, samples: SampleList,

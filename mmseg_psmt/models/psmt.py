@@ -1,7 +1,7 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Callable, List, Optional, Sequence, Union
+from typing import Callable, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -24,13 +24,19 @@ from .data_preprocessor import SemiSegDataPreProcessor
 from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
-from .one_pass import check_one_pass, one_pass
+from .one_pass import check_one_pass, one_pass, splits_losses
 from .plain_weights import spread_plain_weights
 from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
 from .ramp import KINDS, ramp
 from .randomness import fork_rng
 from .teachers import Teachers
+
+# What follows the schedule where it is not given; docs/design.md has the runs
+# that chose it. Warm-up and ramp are shares of all iterations. A turn of a
+# teacher is a share of those after the warm-up, and what it remembers, the
+# time constant of its EMA, a share of its own updates.
+WARMUP, RAMP, TURN, MEMORY = 0.3, 0.1, 0.05, 0.1
 
 
 @MODELS.register_module()
@@ -50,17 +56,23 @@ class PSMT(BaseSegmentor):
         teachers_init (str): 'copy' starts the teachers as copies of the
             student at the end of the warm-up; 'independent' initialises each
             by itself and trains it during the warm-up. Defaults to 'copy'.
-        warmup_iters (int): Supervised iterations before all others. The
-            student learns from the strong view of the labelled images,
-            independent teachers from their view ``labeled_weak``. Defaults
-            to 0.
-        ema_decay (float): Defaults to 0.996.
+        warmup_iters (int, optional): Supervised iterations before all
+            others, in which independent teachers learn from their view
+            ``labeled_weak``. Defaults to a share of the schedule,
+            :data:`WARMUP`, or to 0 where ``load_from`` gave trained
+            weights, see :meth:`set_schedule`.
+        ema_decay (float, optional): What the decay of the teachers rises to.
+            That of copies is ``1 - 1 / (k + 1)`` at first, after ``k``
+            updates, so that they are the mean of the student since the
+            warm-up until they can be an exponential one. Defaults to 0.996,
+            in short trainings to less, so that a teacher remembers at most a
+            share of it, :data:`MEMORY`.
         average_buffers (bool): Whether BN statistics follow the EMA too;
             False copies those of the student. Defaults to True.
         alternate_every (int, optional): Iterations until the other teacher
             becomes the active one, which learns from the student. Defaults
-            to one pass over the unlabelled images, ``iters_per_pass``, which
-            the hook sets.
+            to one pass over the unlabeled images, in short trainings to a
+            share of what is left after the warm-up, :data:`TURN`.
         teacher_norm (str): The teachers' BN uses 'running' statistics or
             those of the 'batch'; neither moves them. Defaults to 'running'.
         assist_topk (int, optional): Classes per pixel for which the inactive
@@ -73,14 +85,16 @@ class PSMT(BaseSegmentor):
         perturb (Sequence[str]): Images whose features it perturbs, of
             'labeled' and 'unlabeled'. Defaults to both.
         perturb_at (str, optional): See :func:`find_site`.
-        one_pass (bool): Labelled and unlabelled images go through the
-            student together, see :func:`one_pass`. Defaults to False.
+        one_pass (bool, optional): Labeled and unlabeled images go through
+            the student together, see :func:`one_pass`. Defaults to True
+            where the decode head and the data preprocessor allow it.
         mix (Sequence[dict]): Transforms that mix strong images and teacher
             logits alike. Defaults to one :class:`TeacherGuidedCutMix`.
         consistency (dict): The unsupervised loss, :class:`ConfCELoss` if it
             names no type.
         unsup_weight (float): Its weight after the ramp. Defaults to 1.
-        ramp_iters (int): Iterations of the ramp. Defaults to 0.
+        ramp_iters (int, optional): Iterations of the ramp. Defaults to a
+            share of the schedule, :data:`RAMP`.
         ramp_kind (str): See :func:`ramp`. Defaults to 'cosine'.
         predict_with (str | Sequence[str]): 'teachers' (the mean of their
             logits), 'student', 'teacher1' or 'teacher2'. The first of
@@ -96,8 +110,8 @@ class PSMT(BaseSegmentor):
                  data_preprocessor: OptConfigType = None,
                  num_teachers: int = 2,
                  teachers_init: str = 'copy',
-                 warmup_iters: int = 0,
-                 ema_decay: float = 0.996,
+                 warmup_iters: Optional[int] = None,
+                 ema_decay: Optional[float] = None,
                  average_buffers: bool = True,
                  alternate_every: Optional[int] = None,
                  teacher_norm: str = 'running',
@@ -106,12 +120,12 @@ class PSMT(BaseSegmentor):
                  tvat_with: str = 'active',
                  perturb: Sequence[str] = ('labeled', 'unlabeled'),
                  perturb_at: Optional[str] = None,
-                 one_pass: bool = False,
+                 one_pass: Optional[bool] = None,
                  mix: Sequence[ConfigType] = (
                      dict(type='TeacherGuidedCutMix'), ),
                  consistency: ConfigType = dict(type='ConfCELoss'),
                  unsup_weight: float = 1.,
-                 ramp_iters: int = 0,
+                 ramp_iters: Optional[int] = None,
                  ramp_kind: str = 'cosine',
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  pretrained: None = None,
@@ -136,16 +150,18 @@ class PSMT(BaseSegmentor):
         }, init_cfg)
         require('model.pretrained and train_cfg', (pretrained, train_cfg),
                 'given to model.segmentor', lambda x: not any(x))
-        require_whole('model.warmup_iters', warmup_iters, 0)
         if teachers_init == 'independent' and warmup_iters == 0:
             raise ValueError(
                 "model.teachers_init='independent' leaves the teachers "
                 'untrained without model.warmup_iters > 0')
-        require_number('model.ema_decay', ema_decay, 0, 1)
-        for name, value in (('alternate_every', alternate_every),
-                            ('assist_topk', assist_topk)):
+        if ema_decay is not None:
+            require_number('model.ema_decay', ema_decay, 0, 1)
+        for name, value, least in (('warmup_iters', warmup_iters, 0),
+                                   ('ramp_iters', ramp_iters, 0),
+                                   ('alternate_every', alternate_every, 1),
+                                   ('assist_topk', assist_topk, 1)):
             if value is not None:
-                require_whole(f'model.{name}', value, 1)
+                require_whole(f'model.{name}', value, least)
         require('model.average_buffers', average_buffers, 'True or False',
                 lambda x: x in (True, False))
         require('model.perturb', perturb, "some of 'labeled' and 'unlabeled'",
@@ -159,7 +175,6 @@ class PSMT(BaseSegmentor):
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
                 lambda x: x in ('teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
-        require_whole('model.ramp_iters', ramp_iters, 0)
         require('model.ramp_kind', ramp_kind, f'one of {[*KINDS]}',
                 lambda x: x in KINDS)
 
@@ -176,8 +191,13 @@ class PSMT(BaseSegmentor):
         self._ddp_params_and_buffers_to_ignore = [
             name for name in self.state_dict() if name.startswith('teachers.')
         ]
-        self.warmup_iters = warmup_iters
-        self.ema_decay = ema_decay
+        self.given = dict(
+            warmup_iters=warmup_iters,
+            ramp_iters=ramp_iters,
+            ema_decay=ema_decay,
+            alternate_every=alternate_every)
+        self.warmup_iters = warmup_iters or 0
+        self.ema_decay = 0.996 if ema_decay is None else ema_decay
         self.average_buffers = average_buffers
         self.alternate_every = alternate_every
         self.assist_topk = assist_topk
@@ -190,7 +210,7 @@ class PSMT(BaseSegmentor):
         self.mix = [TRANSFORMS.build(transform) for transform in mix]
         self.consistency = MODELS.build({'type': 'ConfCELoss', **consistency})
         self.unsup_weight = unsup_weight
-        self.ramp_iters = ramp_iters
+        self.ramp_iters = ramp_iters or 0
         self.ramp_kind = ramp_kind
         names = ([predict_with]
                  if isinstance(predict_with, str) else predict_with)
@@ -198,8 +218,12 @@ class PSMT(BaseSegmentor):
                 lambda _: names and {*names} <= {*self.nets})
         self.predict_with = [*names]
         self.register_load_state_dict_pre_hook(spread_plain_weights)
-        self.one_pass = one_pass
-        if one_pass:
+        if one_pass is None:
+            one_pass = (
+                splits_losses(self.segmentor)
+                and bool(self.data_preprocessor.size)
+                and (tvat is None or len({*perturb}) != 1))
+        elif one_pass:
             check_one_pass(self.segmentor)
             require('model.data_preprocessor.size',
                     self.data_preprocessor.size, 'the (height, width) of all '
@@ -207,7 +231,9 @@ class PSMT(BaseSegmentor):
             require('model.perturb', perturb, 'both or none with '
                     'model.one_pass=True',
                     lambda x: tvat is None or len({*x}) != 1)
+        self.one_pass = one_pass
         self.iters_per_pass: Optional[int] = None
+        self.iters_per_update = 1
         self.backward: Optional[Callable[[Tensor], None]] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
         self.label_counts: Union[int, Tensor] = 0
@@ -225,6 +251,37 @@ class PSMT(BaseSegmentor):
         if value >= self.warmup_iters and self.teachers.warming_up:
             self.teachers.freeze()
 
+    def set_schedule(self,
+                     max_iters: int,
+                     iters_per_pass: int,
+                     iters_per_update: int = 1,
+                     trained: bool = False) -> None:
+        """Fill in the lengths that follow the training.
+
+        Args:
+            max_iters (int): Iterations of the training.
+            iters_per_pass (int): Iterations of one pass over the unlabeled
+                images.
+            iters_per_update (int): Iterations whose gradients make one step
+                of the optimizer.
+            trained (bool): Whether the training begins with trained weights,
+                which need no warm-up.
+        """
+        self.iters_per_pass = iters_per_pass
+        self.iters_per_update = iters_per_update
+        if self.given['warmup_iters'] is None:
+            trained = trained and not self.teachers.independent
+            self.warmup_iters = 0 if trained else round(WARMUP * max_iters)
+        if self.given['ramp_iters'] is None:
+            self.ramp_iters = round(RAMP * max_iters)
+        rest = max(max_iters - self.warmup_iters, 1)
+        if self.given['alternate_every'] is None:
+            self.alternate_every = min(iters_per_pass,
+                                       max(round(TURN * rest), 1))
+        if self.given['ema_decay'] is None:
+            updates = rest / len(self.teachers) / iters_per_update
+            self.ema_decay = min(0.996, 1 - 1 / max(MEMORY * updates, 1))
+
     @property
     def nets(self) -> dict:
         """dict[str, list[nn.Module]]: Whose logits a prediction averages."""
@@ -239,13 +296,28 @@ class PSMT(BaseSegmentor):
         self.teachers.init_from(self.segmentor)
 
     @property
+    def turns(self) -> Tuple[int, int]:
+        """tuple[int, int]: Finished turns of all teachers since the warm-up,
+        and the iterations of the present turn before this one."""
+        done = max(self.iter - self.warmup_iters, 0)
+        every = self.alternate_every or self.iters_per_pass
+        return divmod(done, every) if every else (0, done)
+
+    @property
     def active(self) -> int:
         """int: Index of the teacher that learns from the student now."""
-        every = self.alternate_every or self.iters_per_pass
-        if every is None:
-            return 0
-        turn = max(self.iter - self.warmup_iters, 0) // every
-        return turn % len(self.teachers)
+        return self.turns[0] % len(self.teachers)
+
+    @property
+    def decay(self) -> float:
+        """float: EMA decay of the active teacher in this iteration."""
+        if self.teachers.independent:
+            return self.ema_decay
+        turn, begun = self.turns
+        every = self.alternate_every or self.iters_per_pass or 0
+        own = turn // len(self.teachers) * every + begun
+        updates = own // self.iters_per_update
+        return min(self.ema_decay, 1 - 1 / (updates + 1))
 
     def update_teacher(self) -> None:
         """One EMA step of the active teacher towards the student.
@@ -255,7 +327,7 @@ class PSMT(BaseSegmentor):
         """
         if self.iter >= self.warmup_iters:
             ema_update_(self.teachers[self.active], self.segmentor,
-                        self.ema_decay, self.average_buffers)
+                        self.decay, self.average_buffers)
         elif not self.teachers.independent:
             for teacher in self.teachers:
                 ema_update_(teacher, self.segmentor, decay=0.)

@@ -10,6 +10,7 @@ unlabeled_pass = -(-9920 // _base_.total_batch)
 recipe = dict(
     warmup_iters=5 * labeled_pass,
     ramp_iters=12 * unlabeled_pass,
+    alternate_every=unlabeled_pass,
     unsup_weight=1.5)
 max_iters = 5 * labeled_pass + 80 * unlabeled_pass
 train_cfg = dict(max_iters=max_iters)

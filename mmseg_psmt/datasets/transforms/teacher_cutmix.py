@@ -14,32 +14,47 @@ from ...options import (
 )
 
 
-def cutmix_mask(size: Sequence[int],
-                area: float,
-                num_boxes: int,
-                rng: np.random.Generator,
-                square: bool = True) -> Tensor:
-    """Boxes of equal area at random places, wholly inside the image.
+def clipped_boxes(size: Sequence[int], area: float, num_boxes: int,
+                  rng: np.random.Generator) -> Tensor:
+    """Boxes around centers anywhere, clipped at the edges.
+
+    Source: CutMix, arXiv 1905.04899. They have the aspect of the image.
 
     Args:
         size (Sequence[int]): Height and width in pixels.
-        area (float): Share of the image that the boxes have together.
-        num_boxes (int): Boxes; they may overlap.
+        area (float): Share of the image that the boxes have together before
+            they are clipped and overlap.
+        num_boxes (int): Boxes.
         rng (np.random.Generator): Source of their places.
-        square (bool): Boxes of the image's aspect; False draws the aspect.
 
     Returns:
         Tensor: Bool mask (H, W), True inside a box.
     """
-    height, width = size
-    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask = torch.zeros(*size, dtype=torch.bool)
     for _ in range(num_boxes):
-        share = area / num_boxes
-        tall = share**(0.5 if square else rng.uniform())
-        wide = share / tall if share else 0.  # Beta may draw an area of 0
-        h, w = round(height * tall), round(width * wide)
-        top = rng.integers(height - h + 1)
-        left = rng.integers(width - w + 1)
+        spans = []
+        for length in size:
+            extent = round(length * (area / num_boxes)**0.5)
+            low = int(rng.integers(length)) - extent // 2
+            spans.append(slice(max(low, 0), low + extent))
+        mask[tuple(spans)] = True
+    return mask
+
+
+def inner_boxes(size: Sequence[int], area: float, num_boxes: int,
+                rng: np.random.Generator) -> Tensor:
+    """Boxes of random aspect, wholly inside the image.
+
+    Source: French et al., arXiv 1906.01916. Arguments and result are those of
+    :func:`clipped_boxes`.
+    """
+    mask = torch.zeros(*size, dtype=torch.bool)
+    for _ in range(num_boxes):
+        tall = area**rng.uniform()  # of one box that has the whole area
+        h, w = (round(length * share / num_boxes**0.5)
+                for length, share in zip(size, (tall, area / tall)))
+        top = rng.integers(size[0] - h + 1)
+        left = rng.integers(size[1] - w + 1)
         mask[top:top + h, left:left + w] = True
     return mask
 
@@ -56,7 +71,8 @@ class TeacherGuidedCutMix:
         num_boxes (int): Boxes per image. Defaults to 1.
         beta (float): The area is drawn from Beta(beta, beta). Defaults to 4.
         area (Sequence[float], optional): Draw the area uniformly from this
-            range instead, and the boxes' aspect too.
+            range instead, and :func:`inner_boxes`; see :func:`clipped_boxes`
+            for the others.
         prob (float): Share of images that are mixed. Defaults to 1.
     """
 
@@ -80,9 +96,8 @@ class TeacherGuidedCutMix:
             return torch.zeros(*size, dtype=torch.bool)
         if self.area is None:
             area = rng.beta(self.beta, self.beta)
-        else:
-            area = rng.uniform(*self.area)
-        return cutmix_mask(size, area, self.num_boxes, rng, self.area is None)
+            return clipped_boxes(size, area, self.num_boxes, rng)
+        return inner_boxes(size, rng.uniform(*self.area), self.num_boxes, rng)
 
     def __call__(self, images: Tensor, logits: Tensor, valid: Tensor,
                  rng: np.random.Generator) -> Tuple[Tensor, Tensor, Tensor]:

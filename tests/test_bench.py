@@ -1,0 +1,111 @@
+"""The bench of defaults: its configs, and what it says of results."""
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine import Config
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tools'))
+import bench  # noqa: E402
+
+TABLE = '''per class results:
++-------+-------+------+
+| Class |  IoU  | Acc  |
++-------+-------+------+
+|  sky  | {0} | 99.0 |
+| a car | {1} | 9.0  |
++-------+-------+------+
+'''
+
+
+def one(miou, student=None, **ious):
+    return {'mIoU': miou, 'student': student or miou, 'minutes': '2.0',
+            'IoU': ious}
+
+
+def test_the_worst_cell_comes_first_and_lost_classes_are_named():
+    cells = {
+        'good': [[one(30., sky=40., car=20.), one(34., 33., sky=44., car=24.)],
+                 [one(32., sky=40., car=24.),
+                  one(37., 36., sky=50., car=24.)]],
+        'bad': [[one(30., sky=45., car=16., bus=14.),
+                 one(29., 28., sky=50., car=7., bus=0.)]]}
+    lines = bench.render(cells, True).splitlines()
+    assert lines[0].startswith('| test mIoU')
+    assert lines[2] == ('| bad | 1 | 30.00 | 29.00 | 28.00 | -1.00 | -2.00 | '
+                        'car | 1.0 |')
+    assert lines[3] == ('| good | 2 | 31.00 ± 1.00 | 35.50 ± 1.50 | '
+                    '34.50 ± 1.50 | +4.50 | +3.50 | – | 1.0 |')
+    assert lines[-1] == 'worst -1.00 (bad), mean +1.75 of 2 cells'
+
+
+def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
+    log = tmp_path / 'train.log'
+    log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))
+    first, second = bench.class_ious(log)
+    assert first['sky'] == 81.5 and first['a car'] != first['a car']
+    assert second == {'sky': 7., 'a car': 100.}
+
+
+@pytest.fixture(scope='module')
+def cell(tmp_path_factory):
+    """A data set with as many images as two classes need, and its configs."""
+    root = tmp_path_factory.mktemp('bench')
+    data = root / 'a set'
+    for folder in ('JPEGImages', 'SegmentationClass',
+                   'ImageSets/Segmentation'):
+        (data / folder).mkdir(parents=True)
+    names = [f'{i:02}' for i in range(12)]
+    for i, name in enumerate(names):
+        mask = Image.new('L', (40, 32), i % 2)
+        mask.paste(1 - i % 2, (10, 10, 30, 20))
+        mask.save(data / f'SegmentationClass/{name}.png')
+        mask.point(lambda x: 200 * x).convert('RGB').save(
+            data / f'JPEGImages/{name}.jpg')
+    for part, chosen in (('train', names[:8]), ('val', names[8:10]),
+                         ('test', names[10:])):
+        (data / f'ImageSets/Segmentation/{part}.txt').write_text(
+            '\n'.join(chosen))
+    (data / 'meta.json').write_text(json.dumps(dict(classes=['off', 'on'])))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('sys.argv', [
+            'bench.py', str(data), '--nets', 'segformer', '--shares', '1/4',
+            '--side', '32', '--crop', '32', '--iters', '20', '--out',
+            str(root / 'out')])
+        args = bench.parse_args()
+        return bench.write(args, data, 'segformer', '1/4')
+
+
+def test_a_cell_differs_from_its_twin_in_the_method_alone(cell):
+    psmt = Config.fromfile(cell)
+    twin = Config.fromfile(cell.with_name(f'{cell.stem}_supervised.py'))
+    assert psmt.model.type == 'PSMT'
+    assert psmt.model.segmentor == twin.model
+    loader = psmt.train_dataloader
+    assert loader.dataset.labeled == twin.train_dataloader.dataset
+    for key in ('train_cfg', 'param_scheduler', 'optim_wrapper',
+                'test_dataloader'):
+        assert psmt[key] == twin[key], key
+    assert psmt.train_cfg.max_iters == 20
+
+
+def test_every_training_image_is_labeled_or_a_photo(cell):
+    lists = cell.parents[1] / 'a set_segformer_1-4/lists'
+    labeled = (lists / 'labeled.txt').read_text().split()
+    photos = (lists / 'photos.txt').read_text().splitlines()
+    assert len(labeled) == 2
+    stems = {photo.rpartition('/')[2].removesuffix('.jpg')
+             for photo in photos}
+    assert stems | {*labeled} == {f'{i:02}' for i in range(8)}
+    assert not stems & {*labeled}
+
+
+def test_the_test_images_choose_no_setting(monkeypatch, capsys, tmp_path):
+    (tmp_path / 'meta.json').write_text('{}')
+    monkeypatch.setattr('sys.argv', [
+        'bench.py', str(tmp_path), '--vary', 'model.tvat=None', '--csv', 'x'])
+    with pytest.raises(SystemExit):
+        bench.parse_args()
+    assert '--vary has none of' in capsys.readouterr().err
