@@ -1,26 +1,13 @@
 """Checks of options that say which, what it must be and what it is."""
+import inspect
+import re
+from difflib import get_close_matches
 from math import inf
 from numbers import Integral, Real
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
+from mmengine import registry as roots
 from mmengine.registry import Registry
-
-
-def is_type(registry: Registry, kind: Any, *classes: type) -> bool:
-    """Whether the type of a config stands for one of these classes.
-
-    Args:
-        registry (Registry): Where names are looked up.
-        kind (Any): A name, with or without its scope, the path of a class, or
-            the class itself.
-        *classes (type): A subclass counts, too.
-    """
-    if isinstance(kind, str):
-        try:
-            kind = registry.get(kind)
-        except RuntimeError:  # no such name
-            return False
-    return isinstance(kind, type) and issubclass(kind, classes)
 
 
 def require(name: str, value: Any, rule: str,
@@ -72,3 +59,63 @@ def require_range(name: str, value: Any, most: float = inf) -> None:
     require(name, value, f'two finite numbers {rule}',
             lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= most
             and x[1] < inf)
+
+
+def did_you_mean(error: BaseException) -> str:
+    """A hint for an option or a type that does not exist.
+
+    Args:
+        error (BaseException): Of a registry, or of a class that it builds.
+
+    Returns:
+        str: "Did you mean 'x'?" with the nearest name; empty if the error is
+        another one or there is nothing near.
+    """
+    text = str(error.args[0] if error.args else error)
+    option = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword "
+                       r"argument '(\w+)'", text)
+    kind = re.search(r'(\w+) is not in the \w+::([\w ]+) registry', text)
+    if option:
+        word = option[2]
+        names = {name for built in _registered()
+                 if getattr(built, '__name__', '') == option[1]
+                 for part in inspect.getmro(built) if '__init__' in vars(part)
+                 for name in inspect.signature(part.__init__).parameters}
+        names -= {'self', 'args', 'kwargs'}
+    elif kind:
+        word = kind[1]
+        names = {name for registry in _registries() if registry.name == kind[2]
+                 for name in registry.module_dict}
+    else:
+        return ''
+    near = get_close_matches(word, sorted(names), n=1)
+    return f'Did you mean {near[0]!r}?' if near else ''
+
+
+def _registries() -> Iterator[Registry]:
+    """Those of mmengine and of the packages that are imported."""
+    for root in vars(roots).values():
+        if isinstance(root, Registry):
+            yield from (root, *root.children.values())
+
+
+def _registered() -> Iterator[Any]:
+    for registry in _registries():
+        yield from registry.module_dict.values()
+
+
+def is_type(registry: Registry, kind: Any, *classes: type) -> bool:
+    """Whether the type of a config stands for one of these classes.
+
+    Args:
+        registry (Registry): Where names are looked up.
+        kind (Any): A name, with or without its scope, the path of a class, or
+            the class itself.
+        *classes (type): A subclass counts, too.
+    """
+    if isinstance(kind, str):
+        try:
+            kind = registry.get(kind)
+        except RuntimeError:  # no such name
+            return False
+    return isinstance(kind, type) and issubclass(kind, classes)

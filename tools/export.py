@@ -4,16 +4,17 @@ import ast
 import tempfile
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
-from mmseg.registry import HOOKS, METRICS, MODELS
+from mmseg.registry import HOOKS, METRICS, MODELS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from torch import Tensor
 
+from mmseg_psmt.datasets import ColorsToIds
 from mmseg_psmt.engine import (
     DeferredRuntimeInfoHook,
     ReliableCheckpointHook,
@@ -44,7 +45,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write one net of a PS-MT checkpoint as the plain '
         'segmentor that it is, without optimizer state, and beside it the '
-        'config that goes with it. Neither needs this project any more.')
+        'config that goes with it. Neither needs this project any more, '
+        'unless the masks to test on are read with its ColorsToIds.')
     parser.add_argument('checkpoint', type=Path, help='from tools/train.py')
     parser.add_argument(
         'out', type=Path, help='a new .pth file; its config ends in .py')
@@ -117,6 +119,15 @@ def plain_weights(state_dict: Dict[str, Tensor],
     }
 
 
+def reads_colors(cfg: Any) -> bool:
+    """Whether ColorsToIds, a transform of this project, is left."""
+    if isinstance(cfg, dict):
+        if is_type(TRANSFORMS, cfg.get('type'), ColorsToIds):
+            return True
+        cfg = [*cfg.values()]
+    return isinstance(cfg, list) and any(map(reads_colors, cfg))
+
+
 def plain_config(cfg: Config) -> Config:
     """Config of the segmentor alone, to test it and to predict with it."""
     model = cfg.model.segmentor
@@ -145,9 +156,12 @@ def plain_config(cfg: Config) -> Config:
                 hook.type = stock
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
-    others = [name for name in imports if name != 'mmseg_psmt']
-    if others:
-        plain['custom_imports'] = {**cfg.custom_imports, 'imports': others}
+    imports = [name for name in imports if name != 'mmseg_psmt']
+    if reads_colors(plain):
+        imports.append('mmseg_psmt')
+    if imports:
+        plain['custom_imports'] = {**cfg.get('custom_imports', {}),
+                                   'imports': imports}
     return Config(dict(model=model, **plain))
 
 
