@@ -8,7 +8,6 @@ from math import ceil, nan
 from pathlib import Path
 from typing import Any, Callable, Iterable, List, Optional
 
-import cv2
 import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
@@ -22,9 +21,14 @@ from torch.utils.data import Dataset
 from mmseg_psmt.datasets import PairSampler, SemiSegDataset
 from mmseg_psmt.datasets.checks import (
     FAULTS,
+    agreement_problems,
+    batch_problems,
     class_problems,
+    ignore_problems,
     leaks,
-    mask_loader,
+    metric_problems,
+    photo_warnings,
+    pipeline_problems,
     scan_all,
 )
 from mmseg_psmt.datasets.images import leaves, reason, source
@@ -32,8 +36,7 @@ from mmseg_psmt.datasets.semi_dataset import build_part
 from mmseg_psmt.models import PSMT
 from mmseg_psmt.models.heads import class_heads
 from mmseg_psmt.options import is_type
-
-COLUMNS = ('labelled', 'mask', 'weak', 'strong', 'mixed')
+from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -179,32 +182,30 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
     rng = np.random.default_rng(seed)
     for mix in model.mix:
         mixed, logits, valid = mix(mixed, logits, valid, rng)
-    palette = np.full((256, 3), 255, np.uint8)
-    palette[:len(dataset.metainfo['palette'])] = dataset.metainfo['palette']
+    palette = palette_of(dataset.metainfo, model.out_channels)
 
-    def picture(image: Tensor) -> np.ndarray:
-        image = image * getattr(model.data_preprocessor, 'std', 1)
-        image = image + getattr(model.data_preprocessor, 'mean', 0)
-        return image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    def shown(images: Tensor) -> np.ndarray:
+        return pictures(images[:4],
+                        getattr(model.data_preprocessor, 'mean', 0.),
+                        getattr(model.data_preprocessor, 'std', 1.))
 
-    rows = []
-    for i, sample in enumerate(batch['data_samples']['labeled'][:4]):
-        labeled, *others = map(picture, (views['labeled'][i], views['weak'][i],
-                                         views['strong'][i], mixed[i]))
-        mask = palette[sample.gt_sem_seg.data[0].numpy()]
-        rows.append(np.hstack([labeled, mask, *others]))
-    zoom = max(1, 160 // mixed.shape[3])
-    sheet = np.vstack(rows).repeat(zoom, 0).repeat(zoom, 1)
-    bar = np.full((20, sheet.shape[1], 3), 255, np.uint8)
-    for i, text in enumerate(COLUMNS):
-        cv2.putText(bar, text, (i * zoom * mixed.shape[3] + 3, 14),
-                    cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([bar, sheet])
+    sizes = ['{} x {}'.format(*views[name].shape[2:])
+             for name in ('labeled', 'weak')]
+    if sizes[0] != sizes[1]:
+        print(f'  WARNING: labelled images enter the model as {sizes[0]}, '
+              f'unlabelled as {sizes[1]}')
+    return sheet(dict(
+        labelled=shown(views['labeled']),
+        mask=[painted(sample.gt_sem_seg.data[0], palette)
+              for sample in batch['data_samples']['labeled'][:4]],
+        weak=shown(views['weak']),
+        strong=shown(views['strong']),
+        mixed=shown(mixed)))
 
 
 def inspect(problems: Problems, kind: str, dataset: Dataset,
-            model: Optional[PSMT]) -> None:
-    """Read one part of the data and print what it holds."""
+            model: Optional[PSMT]) -> List[dict]:
+    """Read one part of the data, print what it holds and return it."""
     lists = ', '.join(source(leaf) for leaf in leaves(dataset))
     print(f'{kind}: {len(dataset)} images, {lists}')
     scanned = scan_all(kind, dataset)
@@ -212,8 +213,6 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
         problems.add(seen[fault] for seen in scanned if seen.get(fault))
     show_sizes(kind, dataset, scanned, model)
     if kind != 'unlabelled':
-        for leaf in leaves(dataset):
-            problems.attempt(mask_loader, leaf)
         classes = dataset.metainfo.get('classes')
         if not classes:
             problems.append(f'The {kind} data set has no classes: give it '
@@ -223,11 +222,12 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
         if model:
             problems.add(class_problems(class_heads(model.segmentor), kind,
                                         dataset))
+    return scanned
 
 
 def check(cfg: Config, gpus: int, out: Path) -> Problems:
     """Print the report, draw the sheet and return what is wrong."""
-    problems, parts = Problems(), {}
+    problems, parts, scanned = Problems(), {}, {}
     model = problems.attempt(MODELS.build, cfg.model)
     configs = dict(
         labelled=cfg.train_dataloader.dataset.labeled,
@@ -239,7 +239,7 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     for kind, part in configs.items():
         parts[kind] = problems.attempt(build_part, kind, part)
         if parts[kind] is not None:
-            inspect(problems, kind, parts[kind], model)
+            scanned[kind] = inspect(problems, kind, parts[kind], model)
     labeled, unlabeled, validation = map(
         parts.get, ('labelled', 'unlabelled', 'validation'))
     for kind in ('labelled', 'unlabelled'):
@@ -247,6 +247,21 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
             problems.add(leaks(kind, parts[kind], validation))
     if labeled is None or unlabeled is None:
         return problems
+    problems.add(agreement_problems(
+        {kind: part for kind, part in parts.items() if part is not None}))
+    if model is not None:
+        problems.add(ignore_problems(
+            class_heads(model.segmentor), model.data_preprocessor.seg_pad_val,
+            labeled, scanned['labelled']))
+    if validation is not None:
+        metrics = cfg.get('val_evaluator') or []
+        problems.add(metric_problems(
+            (metric.get('ignore_index', 255) for metric in
+             (metrics if isinstance(metrics, list) else [metrics])),
+            scanned['validation']))
+    others = [part for part in (labeled, validation) if part is not None]
+    for warning in photo_warnings(unlabeled, *others):
+        print(f'  WARNING: {warning}')
     shared = list(leaks('labelled', labeled, unlabeled))
     print(f'{len(shared)} of the labelled images are unlabelled ones, too, '
           'which is allowed')
@@ -254,7 +269,12 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     if model is None:
         return problems
     try:
-        sheet = draw(cfg, model, SemiSegDataset(labeled, unlabeled))
+        pairs = SemiSegDataset(labeled, unlabeled)
+        problems.add(pipeline_problems(pairs, validation))
+        if not problems:
+            problems.add(batch_problems(
+                pairs, model.data_preprocessor, model.one_pass))
+        sheet = draw(cfg, model, pairs)
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet).save(out)
         print(f'sheet: {out}')

@@ -14,7 +14,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..options import require
-from .images import decode, in_threads, reason
+from .images import decode, in_threads, reads_masks, reason
+from .transforms.multi_view import nested
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 TRIES = 10
@@ -69,16 +70,21 @@ class UnlabeledFolder(BaseSegDataset):
         require('broken', broken, "'skip' or 'refuse'",
                 lambda x: x in ('skip', 'refuse'))
         self.broken = broken
-        for word in ('LoadAnnotations', 'cat_max_ratio'):
-            if word in str(pipeline):
-                raise ValueError(f'{word} needs masks, UnlabeledFolder has '
-                                 'none: take it out of the pipeline')
         super().__init__(
             data_prefix=dict(img_path=', '.join(self.images)),
             pipeline=pipeline,
             data_root=data_root,
             metainfo=metainfo,
-            lazy_init=lazy_init)
+            lazy_init=True)
+        unmet = 'LoadAnnotations' if reads_masks(self.pipeline) else None
+        if any(getattr(step, 'cat_max_ratio', 1) < 1
+               for step in nested(self.pipeline)):
+            unmet = 'cat_max_ratio'
+        if unmet:
+            raise ValueError(f'{unmet} needs masks, UnlabeledFolder has '
+                             'none: take it out of the pipeline')
+        if not lazy_init:
+            self.full_init()
 
     def load_data_list(self) -> List[dict]:
         """Find the images, sorted by path."""
