@@ -102,3 +102,20 @@ def _registries() -> Iterator[Registry]:
 def _registered() -> Iterator[Any]:
     for registry in _registries():
         yield from registry.module_dict.values()
+
+
+def is_type(registry: Registry, kind: Any, *classes: type) -> bool:
+    """Whether the type of a config stands for one of these classes.
+
+    Args:
+        registry (Registry): Where names are looked up.
+        kind (Any): A name, with or without its scope, the path of a class, or
+            the class itself.
+        *classes (type): A subclass counts, too.
+    """
+    if isinstance(kind, str):
+        try:
+            kind = registry.get(kind)
+        except RuntimeError:  # no such name
+            return False
+    return isinstance(kind, type) and issubclass(kind, classes)

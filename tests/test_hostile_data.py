@@ -16,6 +16,7 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 
 from mmseg_psmt.datasets import SemiSegDataset
+from mmseg_psmt.models import SemiSegDataPreProcessor
 
 TOOLS = Path(__file__).parents[1] / 'tools'
 register_all_modules()
@@ -236,6 +237,7 @@ def dataset_of(folder, image, mask, **load):
 def problems_of(dataset, unlabelled):
     """What stops a training, and what tools/check_data.py says."""
     model = nn.Module()
+    model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
     model.segmentor = nn.Identity()
     runner = SimpleNamespace(
         model=model, val_loop=None, train_dataloader=SimpleNamespace(
@@ -381,9 +383,10 @@ def test_a_hundred_million_pixels(tmp_path, unlabelled):
 def test_a_broken_validation_is_found_before_the_training(
         root, tmp_path, unlabelled):
     model = nn.Module()
+    model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
     model.segmentor = nn.Identity()
     runner = SimpleNamespace(
-        model=model, val_loop=True,
+        model=model, val_loop=SimpleNamespace(evaluator=None),
         val_dataloader=SimpleNamespace(dataset=dataset_of(
             tmp_path, encoded(RGB), encoded(EYE[:5]))),
         train_dataloader=SimpleNamespace(

@@ -16,7 +16,7 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 
 from mmseg_psmt.datasets import UnlabeledFolder, unlabeled_folder
-from mmseg_psmt.datasets.unlabeled_folder import in_threads
+from mmseg_psmt.datasets.images import in_threads
 from mmseg_psmt.models import SemiSegDataPreProcessor
 
 register_all_modules()

@@ -20,8 +20,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from mmseg.registry import DATA_SAMPLERS, DATASETS
 
 from mmseg_psmt.datasets import MultiView, PairSampler, SemiSegDataset
-from mmseg_psmt.datasets.semi_dataset import leaves
-from mmseg_psmt.datasets.unlabeled_folder import reason
+from mmseg_psmt.datasets.images import leaves, reason
 from mmseg_psmt.stack import installed_family
 
 REST = 'the rest'

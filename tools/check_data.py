@@ -13,28 +13,34 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmseg.registry import DATA_SAMPLERS, HOOKS, MODELS
+from mmseg.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mmseg_psmt.datasets import SemiSegDataset
-from mmseg_psmt.datasets.semi_dataset import build_part, leaves, source
-from mmseg_psmt.datasets.unlabeled_folder import reason
-from mmseg_psmt.engine.data_check_hook import (
+from mmseg_psmt.datasets import PairSampler, SemiSegDataset
+from mmseg_psmt.datasets.checks import (
     FAULTS,
+    agreement_problems,
+    batch_problems,
     class_problems,
+    ignore_problems,
     leaks,
-    mask_loader,
+    metric_problems,
+    photo_warnings,
+    pipeline_problems,
     scan_all,
 )
+from mmseg_psmt.datasets.images import leaves, reason, source
+from mmseg_psmt.datasets.semi_dataset import build_part
 from mmseg_psmt.engine.early_warning_hook import (
     too_short,
     untrained,
     without_clock,
 )
 from mmseg_psmt.models import PSMT
-from mmseg_psmt.options import did_you_mean
+from mmseg_psmt.models.heads import class_heads
+from mmseg_psmt.options import did_you_mean, is_type
 from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
@@ -69,9 +75,12 @@ def load(path: str, options: dict, gpus: int) -> Config:
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(options or {})
         loader = cfg.train_dataloader
-        found = [part.get('type') for part in (
-            cfg.model, loader.dataset, loader.sampler)]
-        if found != ['PSMT', 'SemiSegDataset', 'PairSampler']:
+        parts = ((MODELS, cfg.model, PSMT),
+                 (DATASETS, loader.dataset, SemiSegDataset),
+                 (DATA_SAMPLERS, loader.sampler, PairSampler))
+        found = [part.get('type') for _, part, _ in parts]
+        if not all(is_type(registry, part.get('type'), wanted)
+                   for registry, part, wanted in parts):
             raise ValueError(
                 'model, train_dataloader.dataset and train_dataloader.sampler '
                 f'must be PSMT, SemiSegDataset and PairSampler, not {found}')
@@ -196,6 +205,11 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
                         getattr(model.data_preprocessor, 'mean', 0.),
                         getattr(model.data_preprocessor, 'std', 1.))
 
+    sizes = ['{} x {}'.format(*views[name].shape[2:])
+             for name in ('labeled', 'weak')]
+    if sizes[0] != sizes[1]:
+        print(f'  WARNING: labelled images enter the model as {sizes[0]}, '
+              f'unlabelled as {sizes[1]}')
     return sheet(dict(
         labelled=shown(views['labeled']),
         mask=[painted(sample.gt_sem_seg.data[0], palette)
@@ -206,8 +220,8 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
 
 
 def inspect(problems: Problems, kind: str, dataset: Dataset,
-            model: Optional[PSMT]) -> None:
-    """Read one part of the data and print what it holds."""
+            model: Optional[PSMT]) -> List[dict]:
+    """Read one part of the data, print what it holds and return it."""
     lists = ', '.join(source(leaf) for leaf in leaves(dataset))
     print(f'{kind}: {len(dataset)} images, {lists}')
     scanned = scan_all(kind, dataset)
@@ -215,8 +229,6 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
         problems.add(seen[fault] for seen in scanned if seen.get(fault))
     show_sizes(kind, dataset, scanned, model)
     if kind != 'unlabelled':
-        for leaf in leaves(dataset):
-            problems.attempt(mask_loader, leaf)
         classes = dataset.metainfo.get('classes')
         if not classes:
             problems.append(f'The {kind} data set has no classes: give it '
@@ -224,12 +236,14 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
         elif kind == 'labelled':
             show_classes(classes, scanned)
         if model:
-            problems.add(class_problems(model.segmentor, kind, dataset))
+            problems.add(class_problems(class_heads(model.segmentor), kind,
+                                        dataset))
+    return scanned
 
 
 def check(cfg: Config, gpus: int, out: Path) -> Problems:
     """Print the report, draw the sheet and return what is wrong."""
-    problems, parts = Problems(), {}
+    problems, parts, scanned = Problems(), {}, {}
     model = problems.attempt(MODELS.build, cfg.model)
     configs = dict(
         labelled=cfg.train_dataloader.dataset.labeled,
@@ -241,7 +255,7 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     for kind, part in configs.items():
         parts[kind] = problems.attempt(build_part, kind, part)
         if parts[kind] is not None:
-            inspect(problems, kind, parts[kind], model)
+            scanned[kind] = inspect(problems, kind, parts[kind], model)
     labeled, unlabeled, validation = map(
         parts.get, ('labelled', 'unlabelled', 'validation'))
     for kind in ('labelled', 'unlabelled'):
@@ -249,6 +263,21 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
             problems.add(leaks(kind, parts[kind], validation))
     if labeled is None or unlabeled is None:
         return problems
+    problems.add(agreement_problems(
+        {kind: part for kind, part in parts.items() if part is not None}))
+    if model is not None:
+        problems.add(ignore_problems(
+            class_heads(model.segmentor), model.data_preprocessor.seg_pad_val,
+            labeled, scanned['labelled']))
+    if validation is not None:
+        metrics = cfg.get('val_evaluator') or []
+        problems.add(metric_problems(
+            (metric.get('ignore_index', 255) for metric in
+             (metrics if isinstance(metrics, list) else [metrics])),
+            scanned['validation']))
+    others = [part for part in (labeled, validation) if part is not None]
+    for warning in photo_warnings(unlabeled, *others):
+        print(f'  WARNING: {warning}')
     shared = list(leaks('labelled', labeled, unlabeled))
     print(f'{len(shared)} of the labelled images are unlabelled ones, too, '
           'which is allowed')
@@ -260,7 +289,12 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     problems.add(untrained(
         model, bool(cfg.get('load_from') or cfg.get('resume'))))
     try:
-        sheet = draw(cfg, model, SemiSegDataset(labeled, unlabeled))
+        pairs = SemiSegDataset(labeled, unlabeled)
+        problems.add(pipeline_problems(pairs, validation))
+        if not problems:
+            problems.add(batch_problems(
+                pairs, model.data_preprocessor, model.one_pass))
+        sheet = draw(cfg, model, pairs)
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet).save(out)
         print(f'sheet: {out}')

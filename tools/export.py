@@ -4,17 +4,25 @@ import ast
 import tempfile
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
+from mmseg.registry import HOOKS, METRICS, MODELS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from torch import Tensor
 
-import mmseg_psmt  # noqa: F401
+from mmseg_psmt.datasets import ColorsToIds
+from mmseg_psmt.engine import (
+    DeferredRuntimeInfoHook,
+    ReliableCheckpointHook,
+)
 from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
+from mmseg_psmt.evaluation import TeacherStudentIoUMetric
+from mmseg_psmt.models import PSMT
+from mmseg_psmt.options import is_type
 
 NETS = {
     'student': ['segmentor.'],
@@ -22,9 +30,10 @@ NETS = {
     'teacher2': ['teachers.1.'],
     'teachers': ['teachers.0.', 'teachers.1.'],
 }
-STOCK_HOOKS = dict(
-    ReliableCheckpointHook='CheckpointHook',
-    DeferredRuntimeInfoHook='RuntimeInfoHook')
+STOCK_HOOKS = {
+    ReliableCheckpointHook: 'CheckpointHook',
+    DeferredRuntimeInfoHook: 'RuntimeInfoHook'
+}
 # What testing, inference and test-time augmentation need.
 KEPT = ('default_scope', 'env_cfg', 'log_level', 'log_processor',
         'default_hooks', 'vis_backends', 'visualizer', 'test_pipeline',
@@ -36,7 +45,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write one net of a PS-MT checkpoint as the plain '
         'segmentor that it is, without optimizer state, and beside it the '
-        'config that goes with it. Neither needs this project any more.')
+        'config that goes with it. Neither needs this project any more, '
+        'unless the masks to test on are read with its ColorsToIds.')
     parser.add_argument('checkpoint', type=Path, help='from tools/train.py')
     parser.add_argument(
         'out', type=Path, help='a new .pth file; its config ends in .py')
@@ -109,6 +119,15 @@ def plain_weights(state_dict: Dict[str, Tensor],
     }
 
 
+def reads_colors(cfg: Any) -> bool:
+    """Whether ColorsToIds, a transform of this project, is left."""
+    if isinstance(cfg, dict):
+        if is_type(TRANSFORMS, cfg.get('type'), ColorsToIds):
+            return True
+        cfg = [*cfg.values()]
+    return isinstance(cfg, list) and any(map(reads_colors, cfg))
+
+
 def plain_config(cfg: Config) -> Config:
     """Config of the segmentor alone, to test it and to predict with it."""
     model = cfg.model.segmentor
@@ -127,17 +146,22 @@ def plain_config(cfg: Config) -> Config:
             continue
         plain[key] = [
             {**metric, 'type': 'IoUMetric'}
-            if metric.type == 'TeacherStudentIoUMetric' else metric
+            if is_type(METRICS, metric.type, TeacherStudentIoUMetric)
+            else metric
             for metric in (metrics if isinstance(metrics, list) else [metrics])
         ]
     for hook in cfg.get('default_hooks', {}).values():
-        if hook and hook.type in STOCK_HOOKS:
-            hook.type = STOCK_HOOKS[hook.type]
+        for ours, stock in STOCK_HOOKS.items():
+            if hook and is_type(HOOKS, hook.type, ours):
+                hook.type = stock
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
-    others = [name for name in imports if name != 'mmseg_psmt']
-    if others:
-        plain['custom_imports'] = {**cfg.custom_imports, 'imports': others}
+    imports = [name for name in imports if name != 'mmseg_psmt']
+    if reads_colors(plain):
+        imports.append('mmseg_psmt')
+    if imports:
+        plain['custom_imports'] = {**cfg.get('custom_imports', {}),
+                                   'imports': imports}
     return Config(dict(model=model, **plain))
 
 
@@ -178,7 +202,7 @@ def main() -> None:
             ValueError) as error:
         raise SystemExit(f'{args.checkpoint} holds no config ({error!r}): '
                          'give a checkpoint that tools/train.py wrote')
-    if kind not in ('PSMT', 'mmseg.PSMT'):
+    if not is_type(MODELS, kind, PSMT):
         raise SystemExit(f'{args.checkpoint} holds no PS-MT model but '
                          f'model.type={kind!r}: give a checkpoint '
                          'that tools/train.py wrote')

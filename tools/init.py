@@ -32,7 +32,7 @@ from mmseg.utils import register_all_modules
 from yapf.yapflib.yapf_api import FormatCode
 
 from mmseg_psmt.datasets import UnlabeledFolder
-from mmseg_psmt.datasets.unlabeled_folder import reason
+from mmseg_psmt.datasets.images import reason
 from mmseg_psmt.models.heads import refuse
 
 TOOLS = Path(os.path.abspath(__file__)).parent

@@ -30,14 +30,12 @@ import numpy as np
 from mmengine import Config
 from mmengine.fileio import exists
 from mmseg.datasets import BaseSegDataset
-from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
 
 from mmseg_psmt.datasets import SemiSegDataset
-from mmseg_psmt.datasets.semi_dataset import leaves
-from mmseg_psmt.datasets.unlabeled_folder import reason
-from mmseg_psmt.engine.data_check_hook import is_cut
+from mmseg_psmt.datasets.checks import is_cut
+from mmseg_psmt.datasets.images import leaves, read, reason
 
 VOC, CITYSCAPES = 10582, 2975  # images of the whole training set
 VOC_OWN = 1464  # of them those that VOC has masks of: high quality
@@ -138,17 +136,16 @@ def check_file(leaf: BaseSegDataset, info: dict) -> None:
 def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
     """Pixels of each class in one mask; SystemExit where a file is wrong."""
     image, mask = info['img_path'], info.get('seg_map_path')
-    load = next((transform for transform in leaf.pipeline.transforms
-                 if isinstance(transform, LoadAnnotations)), None)
-    if load is None:
-        raise SystemExit(f'The pipeline of {image} has no LoadAnnotations, '
-                         'but the masks of all training images are needed')
     check_file(leaf, info)
     try:
-        ids = load(info)['gt_seg_map']
+        ids = read(leaf, info).get('gt_seg_map')
     except Exception as error:
         raise SystemExit(f'{mask}, the mask of {image}, cannot be read: mend '
                          f'it, data_prefix or seg_map_suffix. {error!r}')
+    if ids is None:
+        raise SystemExit(f'The pipeline of {image} makes no gt_seg_map, as '
+                         'LoadAnnotations does, but the masks of all '
+                         'training images are needed')
     if is_cut(leaf, info):
         raise SystemExit(f'{mask} holds ids that are no whole numbers from 0 '
                          'to 255, but masks are read with 8 bits: mend it')

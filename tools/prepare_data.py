@@ -29,8 +29,8 @@ from mmseg.datasets import (
 )
 from PIL import Image
 
-from mmseg_psmt.datasets.semi_dataset import infos
-from mmseg_psmt.engine.data_check_hook import FAULTS, leaks, scan
+from mmseg_psmt.datasets.checks import FAULTS, leaks, scan
+from mmseg_psmt.datasets.images import infos
 
 STEPS = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
 CONVERTERS = Path(mmseg.__file__).parent / '.mim/tools/dataset_converters'

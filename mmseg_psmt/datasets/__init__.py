@@ -2,6 +2,7 @@ from .pair_sampler import PairSampler
 from .semi_dataset import SemiSegDataset
 from .transforms import (
                          ColorJitter,
+                         ColorsToIds,
                          MultiView,
                          RandomGaussianBlur,
                          RandomZoom,
@@ -10,6 +11,7 @@ from .transforms import (
 from .unlabeled_folder import UnlabeledFolder
 
 __all__ = [
-    'ColorJitter', 'MultiView', 'PairSampler', 'RandomGaussianBlur',
-    'RandomZoom', 'SemiSegDataset', 'TeacherGuidedCutMix', 'UnlabeledFolder'
+    'ColorJitter', 'ColorsToIds', 'MultiView', 'PairSampler',
+    'RandomGaussianBlur', 'RandomZoom', 'SemiSegDataset',
+    'TeacherGuidedCutMix', 'UnlabeledFolder'
 ]

@@ -1,17 +1,17 @@
 """Labelled and unlabelled images side by side."""
 import os.path as osp
-import random
-from contextlib import contextmanager
 from typing import Dict, Iterator, Tuple, Union
 
-import numpy as np
-import torch
+from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.fileio import exists, isdir, isfile
+from mmseg.datasets import MultiImageMixDataset
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
-from .transforms.multi_view import kinds
-from .unlabeled_folder import reason
+from ..options import is_type
+from ..randomness import seeded
+from .images import infos, leaves, loading, reads_masks, reason, source
+from .transforms.photo_mask import PhotoMask, read_photo_mask
 
 VIEWS = ('labeled', 'weak', 'strong')
 
@@ -19,6 +19,10 @@ VIEWS = ('labeled', 'weak', 'strong')
 @DATASETS.register_module()
 class SemiSegDataset(Dataset):
     """Pairs of a labelled and an unlabelled image, asked for by index.
+
+    Whatever fills the mask of an unlabeled image with an id that is no class,
+    such as the corners of ``RandomRotate``, is not valid, see
+    :class:`PhotoMask`.
 
     Args:
         labeled (dict | Dataset): Any mmseg data set or its config. Its
@@ -40,6 +44,10 @@ class SemiSegDataset(Dataset):
         _check_files('labelled', self.labeled)
         _check_files('unlabelled', self.unlabeled)
         self.metainfo = self.labeled.metainfo
+        classes = self.metainfo.get('classes')
+        self.num_classes = min(254, len(classes or range(254)))
+        for leaf in leaves(self.unlabeled):
+            mark_photos(leaf, self.num_classes)
 
     def __len__(self) -> int:
         """One pass is one pass over the unlabelled images."""
@@ -65,13 +73,16 @@ class SemiSegDataset(Dataset):
         with seeded(seed):
             item = self._load('labelled', self.labeled, labeled)
             views = {'labeled': item} if 'inputs' in item else dict(item)
-            views.update(self._load('unlabelled', self.unlabeled, unlabeled))
+            photos = self._load('unlabelled', self.unlabeled, unlabeled)
+        views.update(photos)
         missing = [name for name in VIEWS if name not in views]
         if missing:
             raise ValueError(
                 f'The pipelines give the views {list(views)}; {missing} is '
                 'missing. End the unlabelled pipeline with '
                 "dict(type='MultiView', weak=[...], strong=[...])")
+        for name in photos:
+            read_photo_mask(photos[name], self.num_classes)
         return views
 
     def __iter__(self) -> Iterator[dict]:
@@ -106,47 +117,31 @@ class SemiSegDataset(Dataset):
                 'reads every file') from error
 
 
-@contextmanager
-def seeded(seed: Tuple[int, ...]) -> Iterator[None]:
-    """Random numbers of ``random``, numpy and torch that follow from a seed.
-
-    Afterwards they go on as if nothing had been drawn.
-
-    Args:
-        seed (tuple[int, ...]): Not negative.
-    """
-    states = random.getstate(), np.random.get_state()
-    words = np.random.SeedSequence(seed).generate_state(3)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(words[0]))
-        random.seed(int(words[1]))
-        np.random.seed(words[2])
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+def mark_photos(leaf: Dataset, num_classes: int) -> None:
+    """Let every image of a data set carry a :class:`PhotoMask`, once."""
+    steps = leaf.pipeline.transforms
+    if not any(isinstance(step, PhotoMask) for step in steps):
+        steps.insert(loading(leaf), PhotoMask(num_classes, leaf.ignore_index))
 
 
-def leaves(dataset: Dataset) -> Iterator[Dataset]:
-    """The data sets within wrappers such as ConcatDataset."""
-    inner = getattr(dataset, 'datasets', None)
-    if inner is None and hasattr(dataset, 'dataset'):
-        inner = [dataset.dataset]
-    if inner is None:
-        yield dataset
-    else:
-        for part in inner:
-            yield from leaves(part)
-
-
-def _prepare(kind: str, cfg: dict) -> dict:
+def _prepare(kind: str, cfg: Union[dict, Dataset]) -> Union[dict, Dataset]:
     """Config with lazy data sets only, whose root and list exist."""
+    if isinstance(cfg, Dataset):
+        return cfg
     cfg = {**cfg, 'lazy_init': True}
     if 'dataset' in cfg:
         cfg['dataset'] = _prepare(kind, cfg['dataset'])
     if 'datasets' in cfg:
         cfg['datasets'] = [_prepare(kind, part) for part in cfg['datasets']]
+    if is_type(DATASETS, cfg.get('type'), MultiImageMixDataset):
+        # mosaics ask for the image after the last, too: it is the first
+        cfg['dataset'] = dict(
+            type=RepeatDataset, times=1, dataset=cfg['dataset'])
+    if (kind == 'unlabelled'
+            and is_type(DATASETS, cfg.get('type'), ConcatDataset)):
+        # of which only the images count
+        cfg.setdefault('ignore_keys', [
+            'classes', 'palette', 'label_map', 'reduce_zero_label'])
     root, ann_file = cfg.get('data_root') or '', cfg.get('ann_file') or ''
     if ann_file and isdir(osp.join(root, ann_file), cfg.get('backend_args')):
         raise ValueError(
@@ -170,19 +165,13 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
         cfg (dict | Dataset): Its config; what is built already is returned.
 
     Raises:
-        ValueError: If the list is empty or no list, or a training pipeline
-            pads.
+        ValueError: If the list is empty or no list.
         FileNotFoundError: If the root or the list is missing.
     """
     if isinstance(cfg, Dataset):
         return cfg
     dataset = DATASETS.build(_prepare(kind, cfg))
     for leaf in leaves(dataset):
-        if kind != 'validation' and 'Pad' in kinds(leaf.pipeline):
-            raise ValueError(
-                f'Take Pad out of the {kind} pipeline: '
-                'SemiSegDataPreProcessor(size=...) pads, and masks the '
-                'padding out of the unsupervised loss')
         try:
             found = leaf.load_data_list()
         except UnicodeDecodeError as error:
@@ -195,22 +184,10 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
     return dataset
 
 
-def source(leaf: Dataset) -> str:
-    """The list or the folder that a data set was read from."""
-    return leaf.ann_file or leaf.data_prefix['img_path']
-
-
-def infos(dataset: Dataset) -> Iterator[Tuple[Dataset, dict]]:
-    """Every entry of a data set, with the leaf that it stands in."""
-    for leaf in leaves(dataset):
-        for i in range(len(leaf)):
-            yield leaf, leaf.get_data_info(i)
-
-
 def _check_files(kind: str, dataset: Dataset) -> None:
     for leaf, info in infos(dataset):
         keys = ['img_path']
-        if 'LoadAnnotations' in kinds(leaf.pipeline):
+        if reads_masks(leaf.pipeline):
             keys.append('seg_map_path')
         for key in keys:
             path = info.get(key)

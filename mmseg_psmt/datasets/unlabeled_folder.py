@@ -1,34 +1,21 @@
 """Images without masks: folders, patterns, lists."""
 import logging
-import os
 import os.path as osp
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from glob import escape, glob
-from io import BytesIO
-from typing import (
-    Any,
-    Callable,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Iterator, List, Optional, Sequence, Union
 
 import torch
 from mmengine.dataset import Compose
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.fileio import get, list_from_file
+from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
 
 from ..options import require
+from .images import decode, in_threads, reads_masks, reason
+from .transforms.multi_view import nested
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 TRIES = 10
@@ -83,16 +70,21 @@ class UnlabeledFolder(BaseSegDataset):
         require('broken', broken, "'skip' or 'refuse'",
                 lambda x: x in ('skip', 'refuse'))
         self.broken = broken
-        for word in ('LoadAnnotations', 'cat_max_ratio'):
-            if word in str(pipeline):
-                raise ValueError(f'{word} needs masks, UnlabeledFolder has '
-                                 'none: take it out of the pipeline')
         super().__init__(
             data_prefix=dict(img_path=', '.join(self.images)),
             pipeline=pipeline,
             data_root=data_root,
             metainfo=metainfo,
-            lazy_init=lazy_init)
+            lazy_init=True)
+        unmet = 'LoadAnnotations' if reads_masks(self.pipeline) else None
+        if any(getattr(step, 'cat_max_ratio', 1) < 1
+               for step in nested(self.pipeline)):
+            unmet = 'cat_max_ratio'
+        if unmet:
+            raise ValueError(f'{unmet} needs masks, UnlabeledFolder has '
+                             'none: take it out of the pipeline')
+        if not lazy_init:
+            self.full_init()
 
     def load_data_list(self) -> List[dict]:
         """Find the images, sorted by path."""
@@ -212,52 +204,6 @@ class UnlabeledFolder(BaseSegDataset):
         except Exception as error:  # decoders raise whatever they like
             return dict(fault=reason(error))
         return dict(height=height, width=width)
-
-
-def decode(leaf: BaseSegDataset, info: dict) -> Tuple[int, int]:
-    """Load an image in full, as the pipeline of its data set will.
-
-    PIL is asked first: OpenCV 4 fills the rest of a truncated JPEG with grey
-    and says nothing. Formats that PIL does not know are left to the loader.
-
-    Args:
-        leaf (BaseSegDataset): Its pipeline begins with the loader.
-        info (dict): With ``img_path``.
-
-    Returns:
-        tuple[int, int]: Height and width in pixels, as loaded.
-
-    Raises:
-        Exception: Whatever PIL or the loader raise for a broken image.
-    """
-    content = get(info['img_path'], backend_args=leaf.backend_args)
-    try:
-        with Image.open(BytesIO(content)) as image:
-            image.draft('L', (1, 1))  # a JPEG in an eighth: half the time
-            image.load()
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        pass
-    height, width = leaf.pipeline.transforms[0](dict(info))['img'].shape[:2]
-    return height, width
-
-
-@cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor()
-
-
-def in_threads(call: Callable[[Any], Any], items: Iterable) -> list:
-    """Results of ``call`` for each item, in threads that stay.
-
-    A thread that ends holds a lock of OpenCV for a moment more, and a loader
-    worker that is forked right then would wait for it forever.
-    """
-    return [*_pool(os.getpid()).map(call, items)]
-
-
-def reason(error: Exception) -> str:
-    """Kind and message of an error in one line."""
-    return ' '.join(f'{type(error).__name__}: {error}'.split())
 
 
 def _suffix(path: str) -> str:

@@ -35,8 +35,8 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
         Returns:
             dict: In training, ``inputs`` maps each view to a tensor
             (N, 3, H, W) and ``valid`` to a bool mask (N, H, W) that is False
-            where an unlabelled image is padding; ``data_samples`` maps each
-            view to its list.
+            where an unlabelled image is padding, or the ``valid`` of one of
+            its samples is; ``data_samples`` maps each view to its list.
         """
         if not training or 'inputs' in data:
             return super().forward(data, training)
@@ -51,6 +51,12 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
                                         dtype=torch.bool)
         for mask, image in zip(inputs['valid'], data['weak']['inputs']):
             mask[:image.shape[1], :image.shape[2]] = True
+        for name in ('weak', 'strong'):
+            for mask, sample in zip(inputs['valid'],
+                                    batch[name]['data_samples']):
+                if 'valid' in sample:
+                    photo = sample.valid.data[0]
+                    mask[:photo.shape[0], :photo.shape[1]] &= photo
         return dict(
             inputs=inputs,
             data_samples={

@@ -1,5 +1,5 @@
 """What PS-MT knows of mmseg's decode heads; no other module names one."""
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -159,6 +159,15 @@ def head_with_inputs(segmentor: nn.Module,
 def predicts_classes(head: nn.Module) -> bool:
     """Whether a head predicts the classes of the data set."""
     return _BOUNDARIES.isdisjoint(_kinds(head))
+
+
+def class_heads(segmentor: nn.Module) -> Dict[str, nn.Module]:
+    """Heads that predict the classes of the data set, by their name."""
+    return {
+        name: head for name, head in segmentor.named_modules()
+        if name.split('.')[0].endswith('_head') and predicts_classes(head)
+        and getattr(head, 'num_classes', None) is not None
+    }
 
 
 def prediction_of(head: nn.Module, out: Union[Tensor,

@@ -18,8 +18,9 @@ from mmseg.utils import (
 )
 from torch import Tensor
 
-from ..options import require, require_number, require_whole
+from ..options import is_type, require, require_number, require_whole
 from .accuracy import quick_accuracy
+from .data_preprocessor import SemiSegDataPreProcessor
 from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
@@ -144,11 +145,13 @@ class PSMT(BaseSegmentor):
             'data_preprocessor') or {}
         # The runner fills in a top-level one, which a model with its own
         # does not heed.
-        if stock and own.get('type') not in (None, 'SemiSegDataPreProcessor'):
+        kind = own.get('type')
+        ours = is_type(MODELS, kind, SemiSegDataPreProcessor)
+        if stock and kind and not ours:
             own = {}
         super().__init__({
             **stock,
-            **own, 'type': 'SemiSegDataPreProcessor'
+            **own, 'type': kind if ours else SemiSegDataPreProcessor
         }, init_cfg)
         require('model.pretrained and train_cfg', (pretrained, train_cfg),
                 'given to model.segmentor', lambda x: not any(x))

@@ -11,7 +11,7 @@ from ...options import require_number, require_range
 
 @TRANSFORMS.register_module()
 class RandomGaussianBlur(BaseTransform):
-    """Blur ``img`` with a Gaussian.
+    """Blur ``img``, of any depth and any number of channels, with a Gaussian.
 
     Args:
         sigma (Sequence[float]): Range of its standard deviation, in pixels.
@@ -29,8 +29,13 @@ class RandomGaussianBlur(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         if np.random.rand() < self.prob:
-            results['img'] = cv2.GaussianBlur(
-                results['img'], (0, 0), np.random.uniform(*self.sigma))
+            img, sigma = results['img'], np.random.uniform(*self.sigma)
+            # OpenCV knows no others, and drops a single channel's axis
+            known = img.dtype in (np.uint8, np.uint16, np.int16, np.float32,
+                                  np.float64)
+            blurred = cv2.GaussianBlur(
+                img if known else img.astype(np.float64), (0, 0), sigma)
+            results['img'] = blurred.reshape(img.shape).astype(img.dtype)
         return results
 
     def __repr__(self) -> str:

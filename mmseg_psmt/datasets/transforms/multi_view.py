@@ -1,5 +1,6 @@
 """Several views of one image that share its geometry."""
 import copy
+from collections.abc import Iterable
 from typing import Any, Dict, Iterator, List
 
 from mmcv.transforms import BaseTransform, Compose
@@ -7,31 +8,29 @@ from mmseg.registry import TRANSFORMS
 
 from ...options import require
 
-GEOMETRIC = ('Resize', 'RandomResize', 'RandomCrop', 'RandomFlip', 'Pad',
-             'RandomRotate', 'RandomRotFlip', 'RandomMosaic', 'CenterCrop',
-             'ResizeToMultiple', 'RandomChoiceResize', 'ResizeShortestEdge')
 
-
-def kinds(transform: Any) -> Iterator[str]:
-    """Class names of a transform and of those nested in it."""
-    yield type(transform).__name__
-    for child in getattr(transform, 'transforms', ()):
-        yield from kinds(child)
+def nested(transform: Any) -> Iterator[Any]:
+    """A transform and those within it."""
+    yield transform
+    children = getattr(transform, 'transforms', ())
+    for child in (*(children if isinstance(children, Iterable) else ()),
+                  *getattr(transform, 'views', {}).values()):
+        yield from nested(child)
 
 
 @TRANSFORMS.register_module()
 class MultiView(BaseTransform):
     """Send copies of the results through one pipeline per view.
 
-    What moves pixels stands before ``MultiView``, so that every view has the
-    same geometry.
+    What moves pixels of unlabeled images stands before ``MultiView``, so that
+    their views have the same geometry; ``DataCheckHook`` finds what does not.
 
     Args:
         **views (list[dict]): Pipelines by the name of the view, such as
             ``weak=[...], strong=[...]``.
 
     Raises:
-        ValueError: If a view would move pixels, or there is none.
+        ValueError: If there is none.
     """
 
     def __init__(self, **views: List[dict]):
@@ -44,12 +43,6 @@ class MultiView(BaseTransform):
             name: Compose([TRANSFORMS.build(t) for t in pipeline])
             for name, pipeline in views.items()
         }
-        for name, view in self.views.items():
-            moved = [kind for kind in kinds(view) if kind in GEOMETRIC]
-            if moved:
-                raise ValueError(
-                    f'View {name!r} moves pixels with {moved}; put these '
-                    'before MultiView, views must share their geometry')
 
     def transform(self, results: dict) -> Dict[str, dict]:
         # numpy's flipped images are slow to copy, the copies are not
