@@ -89,7 +89,8 @@ def launch(start: Path) -> Dict[str, str]:
 def network(model: dict) -> dict:
     """What decides a test: lengths depend on the number of processes."""
     return {key: value for key, value in model.items()
-            if key not in ('warmup_iters', 'ramp_iters')}
+            if key not in (
+                'warmup_iters', 'ramp_iters', 'alternate_every')}
 
 
 def labelled(images: dict) -> Dict[str, str]:
