@@ -36,7 +36,7 @@ NET = '''dict(
 '''
 BASE = f"_base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8"
 PSMT = f'''{BASE}.py'
-model = dict(warmup_iters=1, segmentor={NET}){TINY}
+model = dict(warmup_iters=1, ramp_iters=200, segmentor={NET}){TINY}
 benchmark = dict(
     method='PS-MT', data='A & B_1', protocol='CPS 1/8', published=75.7)
 '''
@@ -251,6 +251,7 @@ def test_a_test_counts_only_for_the_last_checkpoint_as_trained(copy):
     lengths = only(copy['psmt0'].glob('test/*/vis_data/config.py'))
     edit(lengths, ('warmup_iters=1', 'warmup_iters=2'))
     edit(lengths, ('ramp_iters=200', 'ramp_iters=100'))
+    edit(lengths, ('ramp_iters=100', 'ramp_iters=100, alternate_every=3'))
     assert 'not' not in bench.table([copy['psmt0']])[0]['mIoU teachers']
     test = config.parents[1]
     test.rename(test.with_name('20000101_000000'))
