@@ -61,7 +61,8 @@ def test_settings_of_the_data_preprocessor_are_kept(segmentor, kind):
     made = built(segmentor, type=kind, size=(48, 64), mask_padding=False)
     assert made.size == (48, 64) and not made.mask_padding
     assert isinstance(made, OwnPreProcessor) == (kind is OwnPreProcessor)
-    assert made.mean.flatten().tolist() == segmentor.data_preprocessor.mean
+    assert made.mean.flatten().tolist() == pytest.approx(
+        segmentor.data_preprocessor.mean)
 
 
 @pytest.mark.parametrize('kind', [
