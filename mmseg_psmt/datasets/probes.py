@@ -180,8 +180,22 @@ def moved(one: Pixels, other: Pixels, ids: range) -> bool:
     levels = gray(one.image)
     edges = np.quantile(levels, [0.25, 0.5, 0.75])
     share = explained(other.image, np.digitize(levels, edges),
-                      np.ones(levels.shape, bool))
+                      ~erased(other.image))
     return share is not None and share < ALIKE
+
+
+def erased(image: np.ndarray) -> np.ndarray:
+    """Where an image has one value far more often than a probe would.
+
+    Returns:
+        np.ndarray: Bool mask (H, W), with the pixels beside it.
+    """
+    flat = image.mean(-1) if image.ndim == 3 else image
+    values, counts = np.unique(flat, return_counts=True)
+    holes = flat == values[counts.argmax()]
+    if counts.max() <= 4 / LEVELS * flat.size:
+        holes = np.zeros_like(holes)
+    return cv2.dilate(holes.astype(np.uint8), np.ones((3, 3))) > 0
 
 
 def spoilt(before: np.ndarray, after: np.ndarray, ids: np.ndarray) -> bool:
