@@ -198,6 +198,9 @@ def pipeline_problems(pairs: SemiSegDataset,
                '255 (seg_pad_val, or pad_val=dict(seg=255) of Pad)')
 
 
+LARGE = 2**26  # bytes of a batch that is looked at; as float32 four times
+
+
 def batch_problems(pairs: SemiSegDataset, preprocess: Callable,
                    one_pass: bool) -> Iterator[str]:
     """What keeps a few pairs from being a batch.
@@ -207,10 +210,13 @@ def batch_problems(pairs: SemiSegDataset, preprocess: Callable,
         preprocess (Callable): ``data_preprocessor`` of the model.
         one_pass (bool): Whether labeled and unlabeled images are joined.
     """
+    few, size = [], 0
     try:
-        batch = preprocess(pseudo_collate([
-            pairs[i % len(pairs.labeled), i % len(pairs), (0, i)]
-            for i in range(4)]), training=True)['inputs']
+        while len(few) < 4 and size < LARGE:
+            i = len(few)
+            few.append(pairs[i % len(pairs.labeled), i % len(pairs), (0, i)])
+            size += sum(view['inputs'].nbytes for view in few[-1].values())
+        batch = preprocess(pseudo_collate(few), training=True)['inputs']
     except Exception as error:
         yield (f'no batch can be made ({reason(error)}): mend the pipelines '
                'or model.data_preprocessor')

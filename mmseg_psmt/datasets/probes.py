@@ -238,10 +238,21 @@ def routes(dataset: Dataset) -> Iterator[Route]:
             where = source(owner)
         if start is None or 'img' not in start:
             continue
+        start = shrunk(start)
         key = repr((steps, start['img'].dtype, start['img'].shape[2:]))
         if key not in seen:
             seen.add(key)
             yield Route(where, steps, start)
+
+
+def shrunk(start: dict) -> dict:
+    """Results with image and masks of at most the size of a probe."""
+    shape, size = start['img'].shape[:2], _size(start)
+    rows, columns = (np.arange(n) * full // n for n, full in zip(size, shape))
+    return {**start, 'img_shape': size, 'ori_shape': size, **{
+        key: start[key][rows][:, columns]
+        for key in ('img', *start.get('seg_fields', ()))
+        if start[key].shape[:2] == shape}}
 
 
 def _owners(dataset: Dataset) -> Iterator[Dataset]:
@@ -434,6 +445,7 @@ def survives(leaf: Dataset, value: int) -> bool:
     steps, start = _after_loading(leaf)
     if start is None or 'gt_seg_map' not in start:
         return True
+    start = shrunk(start)
     given = probe(start, _size(start), 0)
     given['gt_seg_map'][:] = value
     try:
