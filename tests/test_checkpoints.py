@@ -17,7 +17,7 @@ from mmseg_psmt.models.plain_weights import require_weights
 @pytest.fixture()
 def words():
     """Warnings of mmengine."""
-    logger, said = MMLogger.get_instance('mmengine'), []
+    logger, said = MMLogger.get_current_instance(), []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: said.append(record.getMessage())
     logger.addHandler(handler)

@@ -35,7 +35,7 @@ def sample(**labels):
 
 @pytest.fixture()
 def words():
-    logger, said = MMLogger.get_instance('mmengine'), []
+    logger, said = MMLogger.get_current_instance(), []
     handler = logging.Handler(logging.WARNING)
     handler.addFilter(lambda record: 'prefix' not in record.getMessage())
     handler.emit = lambda record: said.append(record.getMessage())
