@@ -72,7 +72,7 @@ def cell(tmp_path_factory):
     names = [f'{i:02}' for i in range(12)]
     for i, name in enumerate(names):
         mask = Image.new('L', (40, 32), i % 2)
-        mask.paste(1 - i % 2, (10, 10, 30, 20))
+        mask.paste(1 - i % 2, (10, 10, 24 + i, 20))
         mask.save(data / f'SegmentationClass/{name}.png')
         mask.point(lambda x: 200 * x).convert('RGB').save(
             data / f'JPEGImages/{name}.jpg')

@@ -230,8 +230,8 @@ def result(work_dir: Path, tested: bool) -> dict:
             'method', 'labelled', 'iterations', 'seeds', 'commit', 'device',
             'versions')},
         'minutes': f'{60 * row["means"]["hours"]:.1f}',
-        'mIoU': metrics['mIoU'],
-        'student': metrics.get('student/mIoU', metrics['mIoU']),
+        'mIoU': round(metrics['mIoU'], 2),
+        'student': round(metrics.get('student/mIoU', metrics['mIoU']), 2),
         'IoU': class_ious(log)[-nets]}
 
 
