@@ -18,6 +18,8 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / 'tools'))
+import bench  # noqa: E402
 
 
 def blocks(page, language):
@@ -240,3 +242,8 @@ def test_tables_of_the_benchmarks_come_from_their_logs(name):
                              capture_output=True, check=True).stdout
         rows = [line for line in out.splitlines() if line.startswith('|')]
         assert len(rows) > 3 and not {*rows} - {*page}
+
+
+def test_the_table_of_the_bench_is_that_of_its_file():
+    cells = bench.read(REPO / 'docs/results/bench.csv')
+    assert bench.render(cells, True) in (REPO / 'docs/results.md').read_text()
