@@ -239,6 +239,7 @@ def test_head_trains(kind):
             segmentor=segmentor,
             data_preprocessor=dict(
                 mean=[127.] * 3, std=[64.] * 3, size=(SIZE, SIZE)),
+            one_pass=False,
             consistency=dict(type='ConfCELoss', threshold=0.)))
     model = revert_sync_batchnorm(model)
     randomise(model.segmentor)

@@ -319,7 +319,7 @@ def test_a_wrong_mask_is_named(root, change, message):
     ("data['ann_file'] = 'gone.txt'", 'gone.txt'),
     ("data['img_suffix'] = '.gif'", 'missing or empty'),
     ("data['metainfo'] = None", 'names no classes'),
-    ("pipeline.pop()", 'no LoadAnnotations'),
+    ("pipeline.pop()", 'makes no gt_seg_map'),
     ("data['data_prefix'].pop('seg_map_path')", 'cannot be read'),
     ("val_dataloader['dataset']['img_suffix'] = '.gif'",
      'val_dataloader.dataset cannot be built'),
@@ -364,9 +364,9 @@ def test_both_parts_of_a_semi_supervised_set_are_drawn_anew(root):
 
 @pytest.mark.parametrize('change, message', [
     ("img_path='images/train'), pipeline=[pipeline[0], views]",
-     'has no LoadAnnotations'),
+     'makes no gt_seg_map'),
     ("img_path='other'), pipeline=[pipeline[0], views]",
-     'has no LoadAnnotations'),
+     'makes no gt_seg_map'),
     ("img_path='other', seg_map_path='masks/train')", 'different folders'),
     ("img_path='images/train', seg_map_path='more')", 'different folders'),
 ])

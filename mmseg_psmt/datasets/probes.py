@@ -100,7 +100,7 @@ def views_of(done: List[Done]) -> Dict[str, Pixels]:
 
 
 def probe(start: dict, shape: Tuple[int, int], seed: int, first: int = 0,
-          groups: int = GROUPS) -> dict:
+          groups: int = GROUPS, block: int = BLOCK) -> dict:
     """Results with blocks of random gray levels in place of the image.
 
     Args:
@@ -110,12 +110,13 @@ def probe(start: dict, shape: Tuple[int, int], seed: int, first: int = 0,
         seed (int): Of the levels.
         first (int): Least id in ``gt_seg_map``.
         groups (int): Ids; each stands for as many of the 32 levels.
+        block (int): Side of a block in pixels, at most an eighth of the image.
 
     Returns:
         dict: New results; neighboring levels have the same id.
     """
     like, rng = start['img'], np.random.default_rng(seed)
-    side = max(1, min(BLOCK, min(shape) // BLOCK))
+    side = max(1, min(block, min(shape) // BLOCK))
     blocks = rng.integers(LEVELS, size=[-(-n // side) for n in shape])
     levels = blocks.repeat(side, 0).repeat(side, 1)[:shape[0], :shape[1]]
     low, high = 32, 223
@@ -418,13 +419,17 @@ def mask_problems(labeled: Dataset) -> Iterator[str]:
         if 'gt_seg_map' not in start:
             continue
         for seed in range(16):
-            try:
-                done = run(steps, probe(start, _size(start), seed,
-                                        groups=groups), seed)
-            except StepError:
-                continue
-            apart = next((step for _, step, results in done
-                          if _apart(pixels(results), groups)), None)
+            for block in BLOCK, LARGEST:  # a small one is lost in a resize
+                try:
+                    done = run(steps, probe(start, _size(start), seed,
+                                            groups=groups, block=block), seed)
+                except StepError:
+                    apart = None
+                    break
+                apart = next((step for _, step, results in done
+                              if _apart(pixels(results), groups)), None)
+                if apart is None:
+                    break
             if apart is not None:
                 yield (f'{name_of(apart)} in the labelled pipeline of {where} '
                        'moves the image and not its mask: have it move '
