@@ -66,11 +66,12 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(
     draw(monkeypatch, 'net=run', 'half=half', '--out', 'labels.png',
          '--images', '9', '--labels-only')
     sheet = np.array(Image.open('new/sheet.png'))
-    assert sheet.shape == (24 + 3 * 64, 3 * 64, 3)
+    assert sheet.shape == (20 + 3 * 128, 3 * 128, 3)
+    sheet = sheet[20::2, ::2]  # small images are enlarged
     palette = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0],
                         [0, 0, 128], [128, 0, 128]])
     for row, name in enumerate(('val_00000', 'val_00002', 'val_00004')):
-        top = 24 + 64 * row
+        top = 64 * row
         image, truth, net = np.split(sheet[top:top + 64], 3, axis=1)
         stored = Image.open(f'shapes/JPEGImages/{name}.jpg')
         assert (image == np.array(stored)).all()
@@ -79,10 +80,10 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(
         mask = np.array(Image.open(f'masks/{name}.png'))
         assert (net == palette[mask]).all()
     labels = np.array(Image.open('labels.png'))
-    assert labels.shape == (24 + 5 * 64, 128, 3)  # all there are
-    net, half = (labels[24:, at:at + 64].reshape(5, 64, 64, 3)
+    assert labels.shape == (20 + 5 * 128, 256, 3)  # all there are
+    net, half = (labels[20::2, 2 * at:2 * at + 128:2].reshape(5, 64, 64, 3)
                  for at in (0, 64))
-    assert (net[::2].reshape(-1, 64, 3) == sheet[24:, 128:]).all()
+    assert (net[::2].reshape(-1, 64, 3) == sheet[:, 128:]).all()
     for i in range(5):  # by the pipeline of its own
         mask = np.array(Image.open(f'half_masks/val_{i:05}.png'))
         assert (half[i] == palette[mask]).all()
