@@ -322,7 +322,7 @@ class PSMT(BaseSegmentor):
     def turns(self) -> Tuple[int, int]:
         """tuple[int, int]: Finished turns of all teachers since the warm-up,
         and the iterations of the present turn before this one."""
-        done = max(self.iter - self.warmup_iters, 0)
+        done = max((self.iter or 0) - self.warmup_iters, 0)
         every = self.alternate_every or self.iters_per_pass
         return divmod(done, every) if every else (0, done)
 
