@@ -100,13 +100,10 @@ val_dataloader = dict(
             dict(type='PackSegInputs')
         ]))
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    val_dataloader,
     dataset=dict(
-        **images,
-        ann_file='ImageSets/Segmentation/test.txt',
-        pipeline=val_dataloader['dataset']['pipeline']))
+        val_dataloader['dataset'],
+        ann_file='ImageSets/Segmentation/test.txt'))
 '''
 
 

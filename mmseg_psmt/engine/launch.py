@@ -73,7 +73,7 @@ def run_mmseg_tool(name: str) -> None:
     model is wrapped without a device. A training from a git checkout notes
     its commit in the config. Of a distributed test the first rank alone
     writes the results: mmengine has each rank write the same file at the same
-    time; without ``--work-dir`` they go to the folder ``test`` beside the
+    time; without ``--work-dir`` they go to the folder ``test`` next to the
     checkpoint. No code in a checkpoint is run, see
     :func:`forbid_code_in_checkpoints`, and none that leaves weights random is
     tested or resumed.

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
+THRESHOLD = 0.9  # of the losses that learn from confident pseudo labels
+
 
 def masked(values: Tensor, counted: Tensor) -> Tensor:
     """Values (N, ...) or (N, C, ...) with 0 where a mask (N, ...) is False.
@@ -54,7 +56,7 @@ def _check(threshold: float, reduction: str) -> None:
 
 def conf_ce(logits: Tensor,
             targets: Tensor,
-            threshold: float = 0.9,
+            threshold: float = THRESHOLD,
             valid: Optional[Tensor] = None,
             reduction: str = 'valid',
             class_weight: Optional[Tensor] = None) -> Tensor:
@@ -117,7 +119,7 @@ class ConfCELoss(nn.Module):
     """
 
     def __init__(self,
-                 threshold: float = 0.9,
+                 threshold: float = THRESHOLD,
                  reduction: str = 'valid',
                  class_weight: Optional[Sequence[float]] = None):
         super().__init__()

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.utils import ConfigType
 from torch import Tensor
 
-from .conf_ce_loss import ConfCELoss
+from .conf_ce_loss import THRESHOLD, ConfCELoss
 
 _LOSS = ('a loss takes logits of the student and of the teachers '
          '(N, K, H, W) and a bool mask (N, H, W) of the pixels that count, '
@@ -87,9 +87,9 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
     Args:
         cfg (dict | Sequence[dict]): :class:`ConfCELoss` if it names no type;
             any loss of (logits, targets, valid); or one of mmseg's, with a
-            ``threshold`` of its pseudo labels (0.6 by default). Threshold
-            and reduction that a base config has for Conf-CE do not matter to
-            a loss that does not know them.
+            ``threshold`` of its pseudo labels, by default that of Conf-CE.
+            Threshold and reduction that a base config has for Conf-CE do not
+            matter to a loss that does not know them.
         num_classes (int): Channels of the logits.
         ignore_index (int): See :class:`PseudoLabelLoss`.
 
@@ -106,7 +106,7 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
     try:
         kind = cfg['type']
         kind = MODELS.get(kind) if isinstance(kind, str) else kind
-        threshold = 0.6
+        threshold = THRESHOLD
         if inspect.isclass(kind) and not issubclass(kind, ConfCELoss):
             if cfg.get('reduction') in ('kept', 'valid'):
                 del cfg['reduction']
@@ -124,7 +124,8 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
                          f'{error}') from error
 
     def check(loss: nn.Module) -> bool:
-        targets = _numbers(2, num_classes, 64, 64) * 20
+        # so sure that any threshold lets the loss be called
+        targets = _numbers(2, num_classes, 64, 64) * 1e4
         logits = _numbers(2, num_classes, 64, 64).requires_grad_()
         value = loss(logits, targets, torch.ones(2, 64, 64) > 0)
         return torch.is_tensor(value) and value.requires_grad

@@ -33,10 +33,10 @@ from .ramp import KINDS, ramp
 from .randomness import fork_rng
 from .teachers import Teachers
 
-# What follows the schedule where it is not given; docs/design.md has the runs
-# that chose it. Warm-up and ramp are shares of all iterations. A turn of a
-# teacher is a share of those after the warm-up, and what it remembers, the
-# time constant of its EMA, a share of its own updates.
+# What follows the schedule where it is not given; docs/design.md says what was
+# compared, and what was not. Warm-up and ramp are shares of all iterations. A
+# turn of a teacher is a share of those after the warm-up, and what it
+# remembers, the time constant of its EMA, a share of its own updates.
 WARMUP, RAMP, TURN, MEMORY = 0.3, 0.1, 0.05, 0.1
 
 
