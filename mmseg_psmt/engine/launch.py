@@ -144,7 +144,7 @@ def results_beside(words: Sequence[str]) -> List[str]:
         words (Sequence[str]): Arguments of mmseg's ``test.py``.
     """
     if {'-h', '--help'} & {*words}:
-        print('Without --work-dir the results go to the folder "test" beside '
+        print('Without --work-dir the results go to the folder "test" next to '
               'the checkpoint, where tools/compare.py looks for them.\n')
         return []
     parser = _Parser(add_help=False)
