@@ -13,7 +13,7 @@ from mmseg.registry import HOOKS
 from test_early_warnings import build
 
 from mmseg_psmt.engine import SummaryHook, summary_hook
-from mmseg_psmt.engine.launch import results_beside
+from mmseg_psmt.engine.launch import results_near
 
 DATA = dict(type='BaseSegDataset', data_root='mine', ann_file='',
             data_prefix=dict(img_path='images/val'))
@@ -307,11 +307,11 @@ def test_results_go_beside_the_checkpoint(
     (tmp_path / 'runs/x').mkdir(parents=True)
     for name in ('runs/x/iter_6.pth', 'here.pth'):
         (tmp_path / name).touch()
-    assert results_beside(words.split()) == (
+    assert results_near(words.split()) == (
         ['--work-dir', place] if place else [])
 
 
 @pytest.mark.parametrize('flag', ['-h', '--help'])
 def test_the_help_of_the_test_tool_says_where(flag, capsys):
-    assert results_beside([flag]) == []
-    assert 'folder "test" beside the checkpoint' in capsys.readouterr().out
+    assert results_near([flag]) == []
+    assert 'folder "test" next to the checkpoint' in capsys.readouterr().out

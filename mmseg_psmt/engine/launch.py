@@ -101,7 +101,7 @@ def run_mmseg_tool(name: str) -> None:
             'model_wrapper_cfg.broadcast_buffers=False'
         ]
     if name == 'test.py':
-        sys.argv += results_beside(sys.argv[1:])
+        sys.argv += results_near(sys.argv[1:])
     if name == 'train.py' and commit():
         sys.argv += ['--cfg-options', f'commit={commit()}']
     LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
@@ -134,8 +134,8 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def results_beside(words: Sequence[str]) -> List[str]:
-    """The ``--work-dir`` of a test that was given none: beside its checkpoint.
+def results_near(words: Sequence[str]) -> List[str]:
+    """The ``--work-dir`` of a test without one: next to its checkpoint.
 
     ``tools/compare.py`` looks there. mmseg would take that of the config,
     and mix the results with the logs of the training.
@@ -144,8 +144,8 @@ def results_beside(words: Sequence[str]) -> List[str]:
         words (Sequence[str]): Arguments of mmseg's ``test.py``.
     """
     if {'-h', '--help'} & {*words}:
-        print('Without --work-dir the results go to the folder "test" next to '
-              'the checkpoint, where tools/compare.py looks for them.\n')
+        print('Without --work-dir the results go to the folder "test" next '
+              'to the checkpoint, where tools/compare.py looks for them.\n')
         return []
     parser = _Parser(add_help=False)
     parser.add_argument('config')
