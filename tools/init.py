@@ -33,6 +33,7 @@ from yapf.yapflib.yapf_api import FormatCode
 
 from mmseg_psmt.datasets import UnlabeledFolder
 from mmseg_psmt.datasets.images import reason
+from mmseg_psmt.datasets.probes import GROUPS, moved, pixels, probe
 from mmseg_psmt.models.heads import refuse
 
 TOOLS = Path(os.path.abspath(__file__)).parent
@@ -451,15 +452,10 @@ def effect(step: dict, photo: dict) -> Tuple[str, Any]:
             seen.add(results['img'].tobytes())
             if results['img'].shape != photo['img'].shape:
                 return 'moves', results
-        shape = photo['img_shape']
-        places = np.arange(np.prod(shape)).reshape(shape) % 251
-        places = places.astype(np.uint8)  # a mask that says what is where
-        for marked in tried(step, dict(
-                photo, gt_seg_map=places, seg_fields=['gt_seg_map'])):
-            mask = marked['gt_seg_map']
-            # what is painted over with one id has not moved
-            if len(np.unique(mask[mask != places])) > 1:
-                return 'moves', results
+        given = probe(photo, photo['img_shape'], seed=0, first=1)
+        if any(moved(pixels(given), pixels(made), range(1, 1 + GROUPS))
+               for made in tried(step, given)):
+            return 'moves', results
     except Exception as error:
         return 'fails', error
     return ('same', results) if len(seen) == 1 else ('colors', None)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from ..options import is_type
 from ..randomness import seeded
 from .images import infos, leaves, loading, reads_masks, reason, source
-from .transforms.photo_mask import PhotoMask, read_photo_mask
+from .transforms.photo_mask import PhotoMask, unpack_photo_mask
 
 VIEWS = ('labeled', 'weak', 'strong')
 
@@ -82,7 +82,7 @@ class SemiSegDataset(Dataset):
                 'missing. End the unlabelled pipeline with '
                 "dict(type='MultiView', weak=[...], strong=[...])")
         for name in photos:
-            read_photo_mask(photos[name], self.num_classes)
+            unpack_photo_mask(photos[name], self.num_classes)
         return views
 
     def __iter__(self) -> Iterator[dict]:

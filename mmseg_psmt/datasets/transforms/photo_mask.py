@@ -37,7 +37,7 @@ class PhotoMask(BaseTransform):
         return results
 
 
-def read_photo_mask(view: dict, num_classes: int) -> None:
+def unpack_photo_mask(view: dict, num_classes: int) -> None:
     """Turn the packed :class:`PhotoMask` of a view into what it says.
 
     The sample gets ``valid`` (bool, 1 x H x W), unless all of it is, and
