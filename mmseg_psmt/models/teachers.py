@@ -72,8 +72,7 @@ class Teachers(nn.ModuleList):
             if use_batch and not norm:
                 module.training = False
             elif norm:
-                module.track_running_stats = not (
-                    use_batch and module.training)
+                module.track_running_stats = not use_batch
         return self
 
     def warmup_loss(self,
