@@ -771,5 +771,5 @@ def test_data_that_are_not_fit(project):
         "_base_ = 'old.py'\nmodel = dict(decode_head=dict(num_classes=3))")
     status, said = run('mine.py', '--unlabeled', 'photos')
     assert status == 1 and 'num_classes is 3' in said
-    assert 'Mend this until tools/check_data.py mine_psmt.py' in said
+    assert 'Fix this until tools/check_data.py mine_psmt.py' in said
     assert 'python tools/train.py mine_psmt.py' in said

@@ -283,7 +283,7 @@ def iterations_per_unit(cfg: Config, max_iters: Optional[int],
     except Exception as error:
         raise SystemExit(
             'The labeled images cannot be counted, so the length of an epoch '
-            f'is not known ({reason(error)}): mend train_dataloader.dataset, '
+            f'is not known ({reason(error)}): fix train_dataloader.dataset, '
             'or give --max-iters')
     steps = images / batch
     steps = max(math.floor(steps) if loader.get('drop_last') else
@@ -792,7 +792,7 @@ def main() -> None:
     failed = check(out.path, args.gpus)
     if failed:
         print(*[failed] if isinstance(failed, str) else [])
-        print(f'\nMend this until tools/check_data.py {out.path} says "fit". '
+        print(f'\nFix this until tools/check_data.py {out.path} says "fit". '
               'Then train both, and compare them:')
     else:
         print('\nTrain both, and compare them:')

@@ -325,7 +325,7 @@ def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
             except StepError as error:
                 faults[name_of(error.step)] = (
                     f'fails on {_depth(start["img"])} '
-                    f'({reason(error.error)}): take it out, mend it, or put '
+                    f'({reason(error.error)}): take it out, fix it, or put '
                     'one in its place that suits such images')
         for seed in range(0 if stock else 32):
             given = probe(start, SMALL, seed, groups=LEVELS)
