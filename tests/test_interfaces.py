@@ -194,7 +194,7 @@ class MixesShares:
 
 
 @TRANSFORMS.register_module()
-class Mirror:
+class MirrorMix:
     """One that suits."""
 
     def __call__(self, images, logits, valid, rng):
@@ -244,7 +244,7 @@ def test_a_loss_for_one_device_alone():
 
 
 def test_what_suits_trains():
-    model = build(mix=[dict(type='Mirror')], tvat=dict(type='RandomNoise'))
+    model = build(mix=[dict(type='MirrorMix')], tvat=dict(type='RandomNoise'))
     model.parse_losses(model.loss(**batch(model)))[0].backward()
 
 
