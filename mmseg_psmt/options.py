@@ -61,6 +61,17 @@ def require_range(name: str, value: Any, most: float = inf) -> None:
             and x[1] < inf)
 
 
+# Options of PSMT in version 0.1, and where they are now.
+MOVED = {
+    'num_teachers': 'teachers.num',
+    'teachers_init': 'teachers.init',
+    'ema_decay': 'teachers.decay',
+    'alternate_every': 'teachers.alternate_every',
+    'teacher_norm': 'teachers.norm',
+    'assist_topk': 'teachers.topk'
+}
+
+
 def did_you_mean(error: BaseException) -> str:
     """A hint for an option or a type that does not exist.
 
@@ -77,6 +88,8 @@ def did_you_mean(error: BaseException) -> str:
     kind = re.search(r'(\w+) is not in the \w+::([\w ]+) registry', text)
     if option:
         word = option[2]
+        if option[1] == 'PSMT' and word in MOVED:
+            return f'It is model.{MOVED[word]} since version 0.2'
         names = {name for built in _registered()
                  if getattr(built, '__name__', '') == option[1]
                  for part in inspect.getmro(built) if '__init__' in vars(part)

@@ -10,7 +10,7 @@ from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import MODELS
 from test_psmt import SEGMENTOR, build
 
-from mmseg_psmt.engine.launch import whole_checkpoints
+from mmseg_psmt.launch import whole_checkpoints
 from mmseg_psmt.models.plain_weights import require_weights
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmseg_psmt.models.conf_ce_loss import ConfCELoss, conf_ce
-from mmseg_psmt.models.consistency import PseudoLabelCELoss, SoftmaxMSELoss
+from mmseg_psmt.models.softmax_mse_loss import SoftmaxMSELoss
 
 SHAPE = (3, 5, 4, 6)
 

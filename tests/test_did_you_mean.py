@@ -6,7 +6,7 @@ import pytest
 from mmseg.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from test_psmt import build
 
-from mmseg_psmt.engine.launch import run_mmseg_tool
+from mmseg_psmt.launch import run_mmseg_tool
 from mmseg_psmt.options import did_you_mean
 
 

@@ -24,7 +24,7 @@ from mmseg_psmt.engine import (
     PseudoLabelVisHook,
     TeacherEMAHook,
 )
-from mmseg_psmt.engine.early_warning_hook import too_short
+from mmseg_psmt.engine.hooks.early_warning_hook import too_short
 from mmseg_psmt.evaluation import TeacherStudentIoUMetric
 
 CLASSES = ('rose', 'leaf', 'lake')

@@ -25,7 +25,7 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 from test_tools import REPO
 
-from mmseg_psmt.engine.finite_hook import CheckFiniteHook
+from mmseg_psmt.engine.hooks.check_finite_hook import CheckFiniteHook
 
 SHAPES = f'{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 LABELED, UNLABELED = ([f'{kind}{i}' for i in range(num)]
@@ -260,7 +260,7 @@ def test_a_huge_gradient_is_finite(build):
 
 
 def test_skipping_ends(build, monkeypatch):
-    monkeypatch.setattr('mmseg_psmt.engine.finite_hook.MAX_IDLE', 4)
+    monkeypatch.setattr('mmseg_psmt.engine.hooks.check_finite_hook.MAX_IDLE', 4)
     runner = build('skip', iters=9, consistency=NAN_LOSS(
         at=[1, 2, 3, 5, 6, 7, 8, 9]))
     with pytest.raises(FloatingPointError, match='in 4 iterations'):
@@ -273,7 +273,7 @@ def test_skipping_ends(build, monkeypatch):
 @pytest.mark.parametrize('at', [3, 4])
 def test_gradients_that_accumulate(at, build, monkeypatch):
     """The step is in each second iteration; the fault in either."""
-    monkeypatch.setattr('mmseg_psmt.engine.finite_hook.MAX_IDLE', 2)
+    monkeypatch.setattr('mmseg_psmt.engine.hooks.check_finite_hook.MAX_IDLE', 2)
     runner = build('skip', iters=8, consistency=NAN_LOSS(at=[at]),
                    accumulate=2)
     runner.train()
@@ -336,7 +336,7 @@ def test_a_scaler_does_not_hide_a_loss(action, scaled):
 
 @pytest.mark.parametrize('fused', [False, True])
 def test_a_scaler_that_never_steps(fused, scaled, monkeypatch):
-    monkeypatch.setattr('mmseg_psmt.engine.finite_hook.MAX_IDLE', 4)
+    monkeypatch.setattr('mmseg_psmt.engine.hooks.check_finite_hook.MAX_IDLE', 4)
     runner = scaled(
         1., iters=9,
         optimizer=dict(type='SGD', lr=0.1, momentum=0., fused=fused),

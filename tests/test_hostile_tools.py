@@ -14,7 +14,7 @@ import torch
 from mmengine import Config
 from PIL import Image
 
-from mmseg_psmt.engine.launch import ALLOW_CODE
+from mmseg_psmt.launch import ALLOW_CODE
 
 REPO = Path(__file__).parents[1]
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'

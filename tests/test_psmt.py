@@ -436,7 +436,7 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
 
     def runner(batch_size, ranks=2, resume=True):
         monkeypatch.setattr(
-            'mmseg_psmt.engine.teacher_ema_hook.get_world_size',
+            'mmseg_psmt.engine.hooks.teacher_ema_hook.get_world_size',
             lambda: ranks)
         return SimpleNamespace(
             _resume=resume,

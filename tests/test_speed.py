@@ -18,7 +18,7 @@ from test_psmt import SEGMENTOR, batch, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg_psmt.engine import DeferredRuntimeInfoHook
-from mmseg_psmt.engine.teacher_ema_hook import backward_with
+from mmseg_psmt.engine.model import backward_with
 from mmseg_psmt.models.accuracy import pixel_accuracy, quick_accuracy
 from mmseg_psmt.models.head_tap import folded_norms
 from mmseg_psmt.stack import allow_checkpoint_globals

@@ -13,7 +13,7 @@ from mmseg.registry import HOOKS
 from test_early_warnings import build
 
 from mmseg_psmt.engine import SummaryHook, summary_hook
-from mmseg_psmt.engine.launch import results_near
+from mmseg_psmt.launch import results_near
 
 DATA = dict(type='BaseSegDataset', data_root='mine', ann_file='',
             data_prefix=dict(img_path='images/val'))

@@ -33,7 +33,7 @@ from mmseg_psmt.datasets.checks import (
 )
 from mmseg_psmt.datasets.images import leaves, reason, source
 from mmseg_psmt.datasets.semi_dataset import build_part
-from mmseg_psmt.engine.early_warning_hook import (
+from mmseg_psmt.engine.hooks.early_warning_hook import (
     too_short,
     untrained,
     without_clock,
@@ -158,7 +158,7 @@ def show_schedule(cfg: Config, model: Optional[PSMT], gpus: int,
         lengths.update(
             warmup_iters=model.warmup_iters,
             ramp_iters=model.ramp_iters,
-            alternate_every=model.alternate_every or model.iters_per_pass)
+            alternate_every=model.teachers.alternate_every)
     for name, length in lengths.items():
         print(f'  {name:16}{length:7} = {length * batch / labeled:.1f} passes '
               f'over labelled, {length * batch / unlabeled:.1f} over '

@@ -19,7 +19,7 @@ from mmseg_psmt.engine import (
     DeferredRuntimeInfoHook,
     ReliableCheckpointHook,
 )
-from mmseg_psmt.engine.launch import forbid_code_in_checkpoints
+from mmseg_psmt.launch import forbid_code_in_checkpoints
 from mmseg_psmt.evaluation import TeacherStudentIoUMetric
 from mmseg_psmt.models import PSMT
 from mmseg_psmt.options import is_type
@@ -215,7 +215,7 @@ def main() -> None:
     print(f'{args.out} holds {args.which} of {args.checkpoint}; its config '
           f'is {args.out.with_suffix(".py")}')
 
-    if args.which != 'teachers' or cfg.model.get('num_teachers') == 1:
+    if args.which != 'teachers' or cfg.model.get('teachers', {}).get('num') == 1:
         return
     print('It is the average of the weights of both teachers: one pass '
           'instead of the two whose logits PS-MT averages.')

@@ -21,10 +21,12 @@ psmt = dict(
     # Constants of the paper and its released code, where the defaults that
     # serve short trainings on a user's own data are others.
     paper=dict(
-        ema_decay=0.996,
-        one_pass=False,
+        teachers=dict(init='independent', decay=0.996, topk=7),
+        tvat=dict(type='TVAT', xi=0.1, eps=2.0, num_iters=1),
+        tvat_with='teachers',
         consistency=dict(
-            type='ConfCELoss', threshold=0.6, reduction='kept')),
+            type='ConfCELoss', threshold=0.6, reduction='kept'),
+        one_pass=False),
     hooks=[
         dict(type='TeacherEMAHook'),
         dict(type='CheckFiniteHook'),
@@ -32,7 +34,9 @@ psmt = dict(
         dict(type='PseudoLabelVisHook'),
         dict(type='EarlyWarningHook'),
         dict(type='SummaryHook'),
+        dict(type='PreemptionHook'),
     ],
+    supervised_hooks=[dict(type='PreemptionHook')],
     checkpoint=dict(type='ReliableCheckpointHook'),
     evaluator=dict(type='TeacherStudentIoUMetric'),
     sampler=dict(type='PairSampler'),

@@ -1,16 +1,13 @@
 _base_ = [
     '../_base_/models/deeplabv3plus_r50-d16_cityscapes.py',
-    '../_base_/splits/cityscapes_1-4.py', '../_base_/default_runtime.py'
+    '../_base_/recipes/cityscapes_1-4.py', '../_base_/default_runtime.py'
 ]
 model = dict(
     _delete_=True,
     **_base_.psmt.model,
-    **_base_.psmt.paper,
     **_base_.recipe,
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
-    teachers_init='independent',
-    assist_topk=7,
     mix=[
         dict(type='TeacherGuidedCutMix', num_boxes=3, area=(0.25, 0.5))
     ])

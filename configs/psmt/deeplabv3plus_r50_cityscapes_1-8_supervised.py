@@ -13,5 +13,5 @@ train_dataloader = dict(
         **_base_.train_dataloader.dataset.labeled, 'pipeline':
         [*_base_.geometry, *_base_.psmt.labeled_views.labeled]
     })
-custom_hooks = []
+custom_hooks = _base_.psmt.supervised_hooks
 benchmark = dict(method='supervised', published=None)

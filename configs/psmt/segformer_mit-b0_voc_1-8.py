@@ -1,15 +1,16 @@
-# SegFormer, with its own optimiser.
+# SegFormer, with its own optimizer.
 _base_ = [
     '../_base_/models/segformer_mit-b0.py',
-    '../_base_/splits/voc_1-8_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/recipes/voc_1-8_adamw.py', '../_base_/default_runtime.py'
 ]
-model = dict(
-    _delete_=True,
+model = {
+    '_delete_': True,
     **_base_.psmt.model,
-    **_base_.psmt.paper,
     **_base_.recipe,
-    segmentor=_base_.model,
-    data_preprocessor=dict(size=_base_.crop_size))
+    'segmentor': _base_.model,
+    'data_preprocessor': dict(size=_base_.crop_size),
+    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None)
+}
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
 test_evaluator = val_evaluator

@@ -1,16 +1,16 @@
 from .conf_ce_loss import ConfCELoss, conf_ce
-from .consistency import PseudoLabelCELoss, SoftmaxMSELoss
 from .data_preprocessor import SemiSegDataPreProcessor
 from .ema import ema_update_
 from .head_tap import HeadTap
-from .perturbation import TVAT, t_vat
 from .pseudo_label import ensemble
 from .psmt import PSMT
 from .ramp import ramp
+from .softmax_mse_loss import SoftmaxMSELoss
+from .t_vat import TVAT, t_vat
 from .tta import SemiSegTTAModel
 
 __all__ = [
-    'ConfCELoss', 'HeadTap', 'PSMT', 'PseudoLabelCELoss',
-    'SemiSegDataPreProcessor', 'SemiSegTTAModel', 'SoftmaxMSELoss', 'TVAT',
-    'conf_ce', 'ema_update_', 'ensemble', 'ramp', 't_vat'
+    'ConfCELoss', 'HeadTap', 'PSMT', 'SemiSegDataPreProcessor',
+    'SemiSegTTAModel', 'SoftmaxMSELoss', 'TVAT', 'conf_ce', 'ema_update_',
+    'ensemble', 'ramp', 't_vat'
 ]

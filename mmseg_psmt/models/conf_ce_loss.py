@@ -1,7 +1,6 @@
 """Conf-CE: cross-entropy weighted by the teachers' confidence."""
-from math import inf
 from numbers import Real
-from typing import Optional, Sequence
+from typing import Optional
 
 import torch
 import torch.nn as nn
@@ -23,26 +22,18 @@ def masked(values: Tensor, counted: Tensor) -> Tensor:
     return torch.where(counted, values, torch.zeros_like(values))
 
 
-def average_over(values: Tensor,
-                 counted: Tensor,
-                 among: Tensor,
-                 weight: Optional[Tensor] = None) -> Tensor:
+def average_over(values: Tensor, counted: Tensor, among: Tensor) -> Tensor:
     """Sum of ``values`` where ``counted`` over the number of ``among``.
 
     Args:
         values (Tensor): Any shape.
         counted (Tensor): Bool mask of that shape.
         among (Tensor): Bool mask of that shape.
-        weight (Tensor, optional): How much each counts, in both, of that
-            shape. None counts all alike.
 
     Returns:
         Tensor: Scalar; 0 where ``among`` is empty.
     """
-    weight = torch.ones_like(values) if weight is None else weight
-    total = masked(weight * values, counted).sum()
-    return total / masked(weight, among).sum().clamp(
-        min=torch.finfo(values.dtype).tiny)
+    return masked(values, counted).sum() / among.sum().clamp(min=1)
 
 
 def _check(threshold: float, reduction: str) -> None:
@@ -58,8 +49,7 @@ def conf_ce(logits: Tensor,
             targets: Tensor,
             threshold: float = THRESHOLD,
             valid: Optional[Tensor] = None,
-            reduction: str = 'valid',
-            class_weight: Optional[Tensor] = None) -> Tensor:
+            reduction: str = 'valid') -> Tensor:
     """Confidence-weighted cross-entropy of PS-MT (arXiv 2111.12903, sec. 3.2).
 
     With ``c = max softmax(targets)``, a pixel with ``c >= threshold`` costs
@@ -75,33 +65,23 @@ def conf_ce(logits: Tensor,
         reduction (str): 'kept' averages over the confident valid pixels, as
             the released code does; 'valid' over all valid pixels, as the
             formula of the paper does.
-        class_weight (Tensor, optional): How much a pixel of each pseudo
-            label counts, shape (C, ). The average is weighted, too, as in
-            :class:`mmseg.models.CrossEntropyLoss`.
 
     Returns:
         Tensor: Scalar. Exactly 0, with a graph, where no pixel counts.
 
     Raises:
-        ValueError: On a threshold outside [0, 1], an unknown reduction, or
-            weights of another number of classes.
+        ValueError: On a threshold outside [0, 1] or an unknown reduction.
     """
     _check(threshold, reduction)
-    if class_weight is not None and len(class_weight) != logits.size(1):
-        raise ValueError(
-            f'class_weight has {len(class_weight)} weights for '
-            f'{logits.size(1)} classes')
     with torch.no_grad():
         confidence, label = F.softmax(targets.float(), dim=1).max(dim=1)
         if valid is None:
             valid = torch.ones_like(label, dtype=torch.bool)
         kept = valid & (confidence >= threshold)
-        weight = None if class_weight is None else class_weight[label]
         confidence = masked(confidence, kept)
     loss = confidence * F.cross_entropy(
         masked(logits.float(), kept), label, reduction='none')
-    return average_over(loss, kept, kept if reduction == 'kept' else valid,
-                        weight)
+    return average_over(loss, kept, kept if reduction == 'kept' else valid)
 
 
 @MODELS.register_module()
@@ -114,30 +94,18 @@ class ConfCELoss(nn.Module):
             that the teachers hardly know yet is learned away.
         reduction (str): 'kept' or 'valid'. Defaults to 'valid', with which
             few confident pixels weigh little.
-        class_weight (Sequence[float], optional): Of each class. Defaults to
-            all alike, which was better on CamVid (docs/benchmarks-240.md).
     """
 
     def __init__(self,
                  threshold: float = THRESHOLD,
-                 reduction: str = 'valid',
-                 class_weight: Optional[Sequence[float]] = None):
+                 reduction: str = 'valid'):
         super().__init__()
         _check(threshold, reduction)
-        if class_weight is not None:
-            if not (isinstance(class_weight, Sequence) and all(
-                    isinstance(x, Real) and 0 < x < inf
-                    for x in class_weight)):
-                raise ValueError('class_weight must be a list of weights '
-                                 f'above 0, got {class_weight!r}')
-            class_weight = torch.tensor(class_weight, dtype=torch.float32)
         self.threshold = threshold
         self.reduction = reduction
-        self.register_buffer('class_weight', class_weight, persistent=False)
 
     def forward(self,
                 logits: Tensor,
                 targets: Tensor,
                 valid: Optional[Tensor] = None) -> Tensor:
-        return conf_ce(logits, targets, self.threshold, valid, self.reduction,
-                       self.class_weight)
+        return conf_ce(logits, targets, self.threshold, valid, self.reduction)

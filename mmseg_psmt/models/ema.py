@@ -28,18 +28,17 @@ def _check_names(target: Dict[str, Tensor], source: Dict[str, Tensor]) -> None:
 @torch.no_grad()
 def ema_update_(target: nn.Module,
                 source: nn.Module,
-                decay: float,
-                average_buffers: bool = True) -> None:
+                decay: float) -> None:
     """``target = decay * target + (1 - decay) * source``, in place.
 
-    Integer buffers are copied: an average of counters means nothing.
+    Floating-point buffers, such as BN statistics, are averaged like the
+    parameters. Integer buffers are copied: an average of counters means
+    nothing.
 
     Args:
         target (nn.Module): The averaged network.
         source (nn.Module): A network of the same parameters and buffers.
         decay (float): In [0, 1]; 0 copies ``source``.
-        average_buffers (bool): Average the floating-point buffers, such as
-            BN statistics, like the parameters. False copies them.
 
     Raises:
         ValueError: If names, shapes or types differ, ``decay`` is out of
@@ -58,7 +57,7 @@ def ema_update_(target: nn.Module,
                 "with less, as mmengine's AmpOptimWrapper(dtype='bfloat16') "
                 'does')
     for name, buffer in buffers.items():
-        if average_buffers and buffer.is_floating_point():
+        if buffer.is_floating_point():
             averaged[name] = buffer
         else:
             buffer.copy_(source_buffers[name])

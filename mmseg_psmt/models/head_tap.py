@@ -5,34 +5,11 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
-from mmcv.cnn import ConvModule
 from torch import Tensor
 
 from .heads import INPUTS, find_site, head_with_inputs, prediction_of
 
 Perturb = Callable[[Tensor], Tensor]
-
-
-@contextmanager
-def folded_norms(module: nn.Module) -> Iterator[None]:
-    """Context in which BN in eval mode is folded into convolutions.
-
-    They then make one tensor instead of two, and so does the gradient, see
-    ``efficient_conv_bn_eval`` of mmcv's :class:`ConvModule`. Rounding apart,
-    nothing changes.
-    """
-    convs = [
-        conv for conv in module.modules() if isinstance(conv, ConvModule)
-        and type(conv.conv) is nn.Conv2d  # others do more than convolve
-        and conv.efficient_conv_bn_eval_forward is None
-    ]
-    for conv in convs:
-        conv.turn_on_efficient_conv_bn_eval()
-    try:
-        yield
-    finally:
-        for conv in convs:
-            conv.turn_on_efficient_conv_bn_eval(False)
 
 
 class HeadTap:
@@ -151,14 +128,12 @@ class HeadTap:
                 is not modified.
         """
         if self.site == INPUTS:
-            with folded_norms(head):
-                return prediction_of(head, head(self._unpack(feat)))
+            return prediction_of(head, head(self._unpack(feat)))
         site = head.get_submodule(self.site)
         # An activation would write into it; a ConvModule only if it begins
         # with one.
         if (getattr(site, 'inplace', False)
                 and getattr(site, 'order', ('act', ))[0] == 'act'):
             feat = feat.clone()
-        with folded_norms(site):
-            feat = site(feat)
+        feat = site(feat)
         return feat if self.site == 'conv_seg' else head.cls_seg(feat)

@@ -1,5 +1,6 @@
 """Perturbed and Strict Mean Teachers."""
 import copy
+import inspect
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
@@ -19,9 +20,8 @@ from mmseg.utils import (
 from torch import Tensor
 
 from ..options import is_type, require, require_number, require_whole
-from .accuracy import quick_accuracy
+from ..randomness import fork_rng
 from .data_preprocessor import SemiSegDataPreProcessor
-from .ema import ema_update_
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
 from .interfaces import build_consistency, build_mix, build_tvat
@@ -29,8 +29,7 @@ from .one_pass import check_one_pass, one_pass, splits_losses
 from .plain_weights import spread_plain_weights
 from .prediction import mean_logits, predict
 from .pseudo_label import confidence_stats, ensemble
-from .ramp import KINDS, ramp
-from .randomness import fork_rng
+from .ramp import ramp
 from .teachers import Teachers
 
 # What follows the schedule where it is not given; docs/design.md says what was
@@ -45,7 +44,7 @@ class PSMT(BaseSegmentor):
     """Perturbed and Strict Mean Teachers (CVPR 2022, arXiv 2111.12903).
 
     Trains any per-pixel :class:`EncoderDecoder` of mmseg, the student, on
-    labelled and unlabelled images with the help of EMA teachers of the same
+    labeled and unlabeled images with the help of EMA teachers of the same
     architecture. :class:`TeacherEMAHook` tells it the iteration and has the
     teachers updated.
 
@@ -53,56 +52,40 @@ class PSMT(BaseSegmentor):
         segmentor (dict): Config of the student.
         data_preprocessor (dict, optional): What differs from that of
             ``segmentor``, such as ``dict(size=crop_size)``.
-        num_teachers (int): 1 or 2. Defaults to 2.
-        teachers_init (str): 'copy' starts the teachers as copies of the
-            student at the end of the warm-up; 'independent' initialises each
-            by itself and trains it during the warm-up. Defaults to 'copy'.
         warmup_iters (int, optional): Supervised iterations before all
             others, in which independent teachers learn from their view
             ``labeled_weak``. Defaults to a share of the schedule,
             :data:`WARMUP`, or to 0 where ``load_from`` gave trained
             weights, see :meth:`set_schedule`.
-        ema_decay (float, optional): What the decay of the teachers rises to.
-            That of copies is ``1 - 1 / (k + 1)`` at first, after ``k``
-            updates, so that they are the mean of the student since the
-            warm-up until they can be an exponential one. Defaults to 0.996,
-            in short trainings to less, so that a teacher remembers at most a
-            share of it, :data:`MEMORY`.
-        average_buffers (bool): Whether BN statistics follow the EMA too;
-            False copies those of the student. Defaults to True.
-        alternate_every (int, optional): Iterations until the other teacher
-            becomes the active one, which learns from the student. Defaults
-            to one pass over the unlabeled images, in short trainings to a
-            share of what is left after the warm-up, :data:`TURN`.
-        teacher_norm (str): The teachers' BN uses 'running' statistics or
-            those of the 'batch'; neither moves them. Defaults to 'running'.
-        assist_topk (int, optional): Classes per pixel for which the inactive
-            teacher speaks, see :func:`ensemble`. Defaults to all.
+        teachers (dict, optional): Options of :class:`Teachers`: ``num``,
+            ``init``, ``decay``, ``alternate_every``, ``norm`` and ``topk``.
+            ``decay`` defaults to 0.996, in short trainings to less, so that a
+            teacher remembers at most a share of it, :data:`MEMORY`;
+            ``alternate_every`` to one pass over the unlabeled images, in
+            short trainings to a share of what is left after the warm-up,
+            :data:`TURN`.
         tvat (dict, optional): The feature perturbation, :class:`TVAT` if it
             names no type. None for none.
         tvat_with (str): Whose prediction it attacks: that of both 'teachers',
-            as in the paper, or of the 'active' one alone, for half the
-            arithmetic. Defaults to 'active'.
-        perturb (Sequence[str]): Images whose features it perturbs, of
-            'labeled' and 'unlabeled'. Defaults to both.
+            as in the paper, or of the 'active' one alone, for less
+            arithmetic. Defaults to 'teachers'.
         perturb_at (str, optional): See :func:`find_site`.
-        one_pass (bool, optional): Labeled and unlabeled images go through
-            the student together, see :func:`one_pass`. Defaults to True
-            where the decode head and the data preprocessor allow it.
         mix (Sequence[dict]): Transforms that mix strong images and teacher
             logits alike. Defaults to one :class:`TeacherGuidedCutMix`.
         consistency (dict | Sequence[dict]): The unsupervised loss, see
             :func:`build_consistency`.
         unsup_weight (float): Its weight after the ramp. Defaults to 1.
-        ramp_iters (int, optional): Iterations of the ramp. Defaults to a
-            share of the schedule, :data:`RAMP`.
-        ramp_kind (str): See :func:`ramp`. Defaults to 'cosine'.
+        ramp_iters (int, optional): Iterations in which the weight rises, see
+            :func:`ramp`. Defaults to a share of the schedule, :data:`RAMP`.
+        one_pass (bool, optional): Labeled and unlabeled images go through
+            the student together, see :func:`one_pass`. Defaults to True
+            where the decode head and the data preprocessor allow it.
         predict_with (str | Sequence[str]): 'teachers' (the mean of their
             logits), 'student', 'teacher1' or 'teacher2'. The first of
             several gives ``pred_sem_seg``; each gives ``<name>_sem_seg``.
             Defaults to 'teachers'.
         pretrained, train_cfg (None): Set by ``mmseg.apis.init_model``;
-            those that count stand in ``segmentor``.
+            those that count are in ``segmentor``.
         decode_head (dict, optional): ``dict(type='segmentor')``, for tools of
             mmseg that ask a config for its type.
         init_cfg (dict, optional): See :class:`BaseModule`.
@@ -111,26 +94,18 @@ class PSMT(BaseSegmentor):
     def __init__(self,
                  segmentor: ConfigType,
                  data_preprocessor: OptConfigType = None,
-                 num_teachers: int = 2,
-                 teachers_init: str = 'copy',
                  warmup_iters: Optional[int] = None,
-                 ema_decay: Optional[float] = None,
-                 average_buffers: bool = True,
-                 alternate_every: Optional[int] = None,
-                 teacher_norm: str = 'running',
-                 assist_topk: Optional[int] = None,
+                 teachers: ConfigType = dict(),
                  tvat: OptConfigType = dict(type='TVAT'),
-                 tvat_with: str = 'active',
-                 perturb: Sequence[str] = ('labeled', 'unlabeled'),
+                 tvat_with: str = 'teachers',
                  perturb_at: Optional[str] = None,
-                 one_pass: Optional[bool] = None,
                  mix: Sequence[ConfigType] = (
                      dict(type='TeacherGuidedCutMix'), ),
                  consistency: Union[ConfigType, Sequence[ConfigType]] = dict(
                      type='ConfCELoss'),
                  unsup_weight: float = 1.,
                  ramp_iters: Optional[int] = None,
-                 ramp_kind: str = 'cosine',
+                 one_pass: Optional[bool] = None,
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  pretrained: None = None,
                  train_cfg: None = None,
@@ -157,22 +132,17 @@ class PSMT(BaseSegmentor):
                 'given to model.segmentor', lambda x: not any(x))
         require('model.decode_head', decode_head, 'given to model.segmentor',
                 lambda x: x in (None, dict(type='segmentor')))
-        if teachers_init == 'independent' and warmup_iters == 0:
+        known = inspect.signature(Teachers).parameters.keys() - {'segmentor'}
+        require('model.teachers', teachers, f'a dict of {sorted(known)}',
+                lambda x: {**x}.keys() <= known)
+        if teachers.get('init') == 'independent' and warmup_iters == 0:
             raise ValueError(
-                "model.teachers_init='independent' leaves the teachers "
+                "model.teachers.init='independent' leaves the teachers "
                 'untrained without model.warmup_iters > 0')
-        if ema_decay is not None:
-            require_number('model.ema_decay', ema_decay, 0, 1)
-        for name, value, least in (('warmup_iters', warmup_iters, 0),
-                                   ('ramp_iters', ramp_iters, 0),
-                                   ('alternate_every', alternate_every, 1),
-                                   ('assist_topk', assist_topk, 1)):
+        for name, value in (('warmup_iters', warmup_iters),
+                            ('ramp_iters', ramp_iters)):
             if value is not None:
-                require_whole(f'model.{name}', value, least)
-        require('model.average_buffers', average_buffers, 'True or False',
-                lambda x: x in (True, False))
-        require('model.perturb', perturb, "some of 'labeled' and 'unlabeled'",
-                lambda x: {*x} <= {'labeled', 'unlabeled'})
+                require_whole(f'model.{name}', value, 0)
         require('model.mix', mix, 'a list of configs',
                 lambda x: all(isinstance(cfg, dict) for cfg in x))
         require('model.consistency', consistency, 'the config of a loss, or '
@@ -183,8 +153,6 @@ class PSMT(BaseSegmentor):
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
                 lambda x: x in ('teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
-        require('model.ramp_kind', ramp_kind, f'one of {[*KINDS]}',
-                lambda x: x in KINDS)
 
         refuse(segmentor)
         self.segmentor = MODELS.build(copy.deepcopy(segmentor))
@@ -197,24 +165,19 @@ class PSMT(BaseSegmentor):
                 'in its losses, give the data sets two classes, such as '
                 "metainfo=dict(classes=('background', 'object'), ...), and "
                 'masks of 0 and 1 (255 where unknown)')
-        self.teachers = Teachers(segmentor, num_teachers, teachers_init,
-                                 teacher_norm)
+        self.teachers = Teachers(segmentor, **teachers)
         # DDP would wait for their gradients after the warm-up, too.
         self._ddp_params_and_buffers_to_ignore = [
             name for name in self.state_dict() if name.startswith('teachers.')
         ]
+        # What set_schedule fills in is None here.
         self.given = dict(
             warmup_iters=warmup_iters,
             ramp_iters=ramp_iters,
-            ema_decay=ema_decay,
-            alternate_every=alternate_every)
+            decay=teachers.get('decay'),
+            alternate_every=teachers.get('alternate_every'))
         self.warmup_iters = warmup_iters or 0
-        self.ema_decay = 0.996 if ema_decay is None else ema_decay
-        self.average_buffers = average_buffers
-        self.alternate_every = alternate_every
-        self.assist_topk = assist_topk
         self.tvat_with = tvat_with
-        self.perturb = perturb
         self.tvat = (None if tvat is None else
                      build_tvat(tvat, self.out_channels))
         if self.tvat is not None:
@@ -225,7 +188,6 @@ class PSMT(BaseSegmentor):
             tapped_head(self.segmentor).ignore_index)
         self.unsup_weight = unsup_weight
         self.ramp_iters = ramp_iters or 0
-        self.ramp_kind = ramp_kind
         names = ([predict_with]
                  if isinstance(predict_with, str) else predict_with)
         require('model.predict_with', predict_with, f'some of {[*self.nets]}',
@@ -235,19 +197,13 @@ class PSMT(BaseSegmentor):
         if one_pass is None:
             one_pass = (
                 splits_losses(self.segmentor)
-                and bool(self.data_preprocessor.size)
-                and (tvat is None or len({*perturb}) != 1))
+                and bool(self.data_preprocessor.size))
         elif one_pass:
             check_one_pass(self.segmentor)
             require('model.data_preprocessor.size',
                     self.data_preprocessor.size, 'the (height, width) of all '
                     'images with model.one_pass=True', bool)
-            require('model.perturb', perturb, 'both or none with '
-                    'model.one_pass=True',
-                    lambda x: tvat is None or len({*x}) != 1)
         self.one_pass = one_pass
-        self.iters_per_pass: Optional[int] = None
-        self.iters_per_update = 1
         self.backward: Optional[Callable[[Tensor], None]] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
         self.label_counts: Union[int, Tensor] = 0
@@ -263,6 +219,7 @@ class PSMT(BaseSegmentor):
     @iter.setter
     def iter(self, value: int) -> None:
         self._iter = value
+        self.teachers.age = max(value - self.warmup_iters, 0)
         if value >= self.warmup_iters and self.teachers.warming_up:
             self.teachers.freeze()
 
@@ -282,20 +239,41 @@ class PSMT(BaseSegmentor):
             trained (bool): Whether the training begins with trained weights,
                 which need no warm-up.
         """
-        self.iters_per_pass = iters_per_pass
-        self.iters_per_update = iters_per_update
+        teachers = self.teachers
+        teachers.iters_per_update = iters_per_update
         if self.given['warmup_iters'] is None:
-            trained = trained and not self.teachers.independent
+            trained = trained and not teachers.independent
             self.warmup_iters = 0 if trained else round(WARMUP * max_iters)
         if self.given['ramp_iters'] is None:
             self.ramp_iters = round(RAMP * max_iters)
         rest = max(max_iters - self.warmup_iters, 1)
         if self.given['alternate_every'] is None:
-            self.alternate_every = min(iters_per_pass,
-                                       max(round(TURN * rest), 1))
-        if self.given['ema_decay'] is None:
-            updates = rest / len(self.teachers) / iters_per_update
-            self.ema_decay = min(0.996, 1 - 1 / max(MEMORY * updates, 1))
+            teachers.alternate_every = min(iters_per_pass,
+                                           max(round(TURN * rest), 1))
+        if self.given['decay'] is None:
+            updates = rest / len(teachers) / iters_per_update
+            teachers.decay = min(0.996, 1 - 1 / max(MEMORY * updates, 1))
+
+    @property
+    def schedule(self) -> dict:
+        """dict: The lengths that :meth:`set_schedule` may fill in."""
+        return dict(
+            warmup_iters=self.warmup_iters,
+            ramp_iters=self.ramp_iters,
+            decay=self.teachers.decay,
+            alternate_every=self.teachers.alternate_every)
+
+    def keep_schedule(self, schedule: dict) -> None:
+        """Go on with the lengths of an earlier start, where none are given.
+
+        Args:
+            schedule (dict): What :attr:`schedule` was.
+        """
+        for name, value in schedule.items():
+            if self.given[name] is None:
+                self.given[name] = value
+                owner = self if hasattr(self, name) else self.teachers
+                setattr(owner, name, value)
 
     def __getattr__(self, name: str) -> Any:
         if name == 'backbone':
@@ -314,33 +292,9 @@ class PSMT(BaseSegmentor):
         return nets
 
     def init_weights(self) -> None:
-        """Initialise the student, then the teachers."""
+        """Initialize the student, then the teachers."""
         super().init_weights()
         self.teachers.init_from(self.segmentor)
-
-    @property
-    def turns(self) -> Tuple[int, int]:
-        """tuple[int, int]: Finished turns of all teachers since the warm-up,
-        and the iterations of the present turn before this one."""
-        done = max((self.iter or 0) - self.warmup_iters, 0)
-        every = self.alternate_every or self.iters_per_pass
-        return divmod(done, every) if every else (0, done)
-
-    @property
-    def active(self) -> int:
-        """int: Index of the teacher that learns from the student now."""
-        return self.turns[0] % len(self.teachers)
-
-    @property
-    def decay(self) -> float:
-        """float: EMA decay of the active teacher in this iteration."""
-        if self.teachers.independent:
-            return self.ema_decay
-        turn, begun = self.turns
-        every = self.alternate_every or self.iters_per_pass or 0
-        own = turn // len(self.teachers) * every + begun
-        updates = own // self.iters_per_update
-        return min(self.ema_decay, 1 - 1 / (updates + 1))
 
     def update_teacher(self) -> None:
         """One EMA step of the active teacher towards the student.
@@ -349,21 +303,19 @@ class PSMT(BaseSegmentor):
         by themselves.
         """
         if self.iter >= self.warmup_iters:
-            ema_update_(self.teachers[self.active], self.segmentor,
-                        self.decay, self.average_buffers)
-        elif not self.teachers.independent:
-            for teacher in self.teachers:
-                ema_update_(teacher, self.segmentor, decay=0.)
+            self.teachers.follow(self.segmentor)
+        else:
+            self.teachers.copy(self.segmentor)
 
-    def perturbed(self, images: str) -> AbstractContextManager:
+    def perturbed(self) -> AbstractContextManager:
         """Context in which the student's feature is adversarial."""
-        if self.tvat is None or images not in self.perturb:
+        if self.tvat is None:
             return nullcontext()
         return self.tap.perturbed(lambda feat: self.tvat(feat, self.decode))
 
     def decode(self, feat: Tensor) -> Tensor:
         """Logits from a feature at the site of the tap, by ``tvat_with``."""
-        judges = ([self.teachers[self.active]]
+        judges = (self.teachers.by_turn[:1]
                   if self.tvat_with == 'active' else self.teachers)
         return ensemble(*(self.tap.decode(tapped_head(teacher), feat)
                           for teacher in judges))
@@ -371,11 +323,10 @@ class PSMT(BaseSegmentor):
     @torch.no_grad()
     def pseudo_logits(self, images: Tensor) -> Tensor:
         """The teachers' logits (N, K, H, W) for images (N, 3, H, W)."""
-        core = logits_of(self.teachers[self.active], images)
-        assist = (
-            logits_of(self.teachers[1 - self.active], images)
-            if len(self.teachers) == 2 else None)
-        return self.upsample(ensemble(core, assist, self.assist_topk), images)
+        core, *assist = (
+            logits_of(teacher, images) for teacher in self.teachers.by_turn)
+        return self.upsample(
+            ensemble(core, *assist, topk=self.teachers.topk), images)
 
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Logits (N, K, H, W) of one segmentor for images (N, 3, H, W)."""
@@ -400,7 +351,7 @@ class PSMT(BaseSegmentor):
             inputs (dict): Tensors ``labeled``, ``weak`` and ``strong``
                 (N, 3, H, W) and ``valid`` (N, H, W); ``labeled_weak`` too
                 during the warm-up of independent teachers.
-            data_samples (dict): Samples of each view. Labels of unlabelled
+            data_samples (dict): Samples of each view. Labels of unlabeled
                 images, where they exist, serve the log only.
 
         Returns:
@@ -418,8 +369,7 @@ class PSMT(BaseSegmentor):
                 "dataset=dict(type='SemiSegDataset', labeled=..., "
                 "unlabeled=...) and sampler=dict(type='PairSampler')")
         labeled = inputs['labeled'], data_samples['labeled']
-        with quick_accuracy(), fork_rng(self.iter,
-                                        labeled[0].device) as rng:
+        with fork_rng(self.iter, labeled[0].device) as rng:
             if self.iter < self.warmup_iters:
                 warm = self.teachers.warmup_loss(inputs, data_samples,
                                                  self.backward)
@@ -434,22 +384,22 @@ class PSMT(BaseSegmentor):
                 images, targets, valid = mix(images, targets, valid, rng)
 
             if self.one_pass:
-                with self.perturbed('unlabeled'):
+                with self.perturbed():
                     sup, logits = one_pass(self.segmentor, *labeled, images)
                 logits = self.upsample(logits, images)
             else:
-                with self.perturbed('labeled'):
+                with self.perturbed():
                     sup = self.segmentor.loss(*labeled)
-                with self.perturbed('unlabeled'):
+                with self.perturbed():
                     logits = self.logits(self.segmentor, images)
             unsup = self.consistency(logits, targets, valid)
 
         weight = self.unsup_weight * ramp(
-            self.iter - self.warmup_iters, self.ramp_iters, self.ramp_kind)
+            self.iter - self.warmup_iters, self.ramp_iters)
         stats.update(
             loss=weight * unsup,
             weight=unsup.new_full((), weight),
-            active=unsup.new_full((), self.active + 1))
+            active=unsup.new_full((), self.teachers.active + 1))
         return {**add_prefix(sup, 'sup'), **add_prefix(stats, 'unsup')}
 
     def _stats(self, targets: Tensor, inputs: dict,

@@ -1,6 +1,6 @@
-"""The teachers: frozen copies of the student's architecture."""
+"""The teachers: dual EMA, whose turn it is, and their warm-up."""
 import copy
-from typing import Callable, Optional
+from typing import Callable, List, Optional, Tuple
 
 import torch.nn as nn
 from mmengine.dist import all_reduce
@@ -8,40 +8,71 @@ from mmseg.registry import MODELS
 from mmseg.utils import ConfigType, add_prefix
 from torch import Tensor
 
-from ..options import require
+from ..options import require, require_number, require_whole
+from .ema import ema_update_
 
 
 class Teachers(nn.ModuleList):
     """One or two segmentors in eval mode that no gradient reaches.
 
-    The exception is the supervised warm-up of independent teachers, which
-    learn until :meth:`freeze`.
+    Of two the active one learns from the student, as an exponential moving
+    average of its weights, and the other one assists; they take turns. The
+    exception is the supervised warm-up of independent teachers, which learn
+    by themselves until :meth:`freeze`.
 
     Args:
         segmentor (dict): Config of each.
-        num (int): 1 or 2.
-        init (str): 'copy' or 'independent', see :class:`PSMT`.
+        num (int): 1 or 2. Defaults to 2.
+        init (str): 'copy' starts them as copies of the student at the end of
+            the warm-up; 'independent' initializes each by itself and trains
+            it during the warm-up. Defaults to 'copy'.
+        decay (float, optional): What the decay of the EMA rises to. That of
+            copies is ``1 - 1 / (k + 1)`` at first, after ``k`` updates, so
+            that they are the mean of the student since the warm-up until they
+            can be an exponential one. Defaults to what
+            :meth:`PSMT.set_schedule` finds.
+        alternate_every (int, optional): Iterations until the other one
+            becomes the active one. Defaults to what
+            :meth:`PSMT.set_schedule` finds.
         norm (str): In training BN uses its 'running' statistics or those of
-            the 'batch'; neither moves them.
+            the 'batch'; neither moves them. Defaults to 'running'.
+        topk (int, optional): Classes per pixel for which the assisting one
+            speaks, see :func:`ensemble`. Defaults to all.
 
     Raises:
         ValueError: On any other value.
     """
 
-    def __init__(self, segmentor: ConfigType, num: int, init: str, norm: str):
-        require('num_teachers', num, '1 or 2',
+    def __init__(self,
+                 segmentor: ConfigType,
+                 num: int = 2,
+                 init: str = 'copy',
+                 decay: Optional[float] = None,
+                 alternate_every: Optional[int] = None,
+                 norm: str = 'running',
+                 topk: Optional[int] = None):
+        require('model.teachers.num', num, '1 or 2',
                 lambda x: isinstance(x, int) and x in (1, 2))
-        if init not in ('copy', 'independent'):
-            raise ValueError(
-                f"teachers_init must be 'copy' or 'independent', got {init!r}")
-        if norm not in ('running', 'batch'):
-            raise ValueError(
-                f"teacher_norm must be 'running' or 'batch', got {norm!r}")
+        require('model.teachers.init', init, "'copy' or 'independent'",
+                lambda x: x in ('copy', 'independent'))
+        require('model.teachers.norm', norm, "'running' or 'batch'",
+                lambda x: x in ('running', 'batch'))
+        if decay is not None:
+            require_number('model.teachers.decay', decay, 0, 1)
+        for name, value in (('alternate_every', alternate_every),
+                            ('topk', topk)):
+            if value is not None:
+                require_whole(f'model.teachers.{name}', value, 1)
         super().__init__(
             MODELS.build(copy.deepcopy(segmentor)) for _ in range(num))
         self.independent = init == 'independent'
         self.warming_up = self.independent
+        self.decay = 0.996 if decay is None else decay
+        self.alternate_every = alternate_every
         self.norm = norm
+        self.topk = topk
+        self.age = 0  # iterations since the warm-up
+        self.iters_per_update = 1
         if self.independent:
             for param in self.parameters():
                 if param.requires_grad:  # DDP leaves the teachers out
@@ -50,8 +81,45 @@ class Teachers(nn.ModuleList):
         else:
             self.requires_grad_(False)
 
+    @property
+    def turns(self) -> Tuple[int, int]:
+        """tuple[int, int]: Finished turns of all of them since the warm-up,
+        and the iterations of the present turn before this one."""
+        every = self.alternate_every
+        return divmod(self.age, every) if every else (0, self.age)
+
+    @property
+    def active(self) -> int:
+        """int: Index of the one that learns from the student now."""
+        return self.turns[0] % len(self)
+
+    @property
+    def present_decay(self) -> float:
+        """float: EMA decay of the active one in this iteration."""
+        if self.independent:
+            return self.decay
+        turn, begun = self.turns
+        own = turn // len(self) * (self.alternate_every or 0) + begun
+        updates = own // self.iters_per_update
+        return min(self.decay, 1 - 1 / (updates + 1))
+
+    @property
+    def by_turn(self) -> List[nn.Module]:
+        """list[nn.Module]: The active one first, then the assisting one."""
+        nets = [*self]
+        return [nets.pop(self.active), *nets]
+
+    def follow(self, student: nn.Module) -> None:
+        """One EMA step of the active one towards the student."""
+        ema_update_(self[self.active], student, self.present_decay)
+
+    def copy(self, student: nn.Module) -> None:
+        """Take over the student's weights, unless they are independent."""
+        for teacher in () if self.independent else self:
+            ema_update_(teacher, student, decay=0.)
+
     def init_from(self, student: nn.Module) -> None:
-        """Initialise each by itself, or copy the student."""
+        """Initialize each by itself, or copy the student."""
         for teacher in self:
             if self.independent:
                 teacher.init_weights()
@@ -97,7 +165,7 @@ class Teachers(nn.ModuleList):
         if self.independent and 'labeled_weak' not in inputs:
             raise ValueError(
                 'The warm-up trains the teachers on the weak view of the '
-                'labelled images: end the labelled pipeline with '
+                'labeled images: end the labeled pipeline with '
                 "dict(type='MultiView', labeled=[...], labeled_weak=[...])")
         for i, teacher in enumerate(self if self.independent else (), 1):
             loss = teacher.loss(inputs['labeled_weak'],

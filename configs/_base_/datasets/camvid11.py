@@ -43,7 +43,7 @@ images = dict(
                  [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
                  [0, 128, 192]]))
 train_dataloader = dict(
-    batch_size=4,  # labelled, and as many unlabelled
+    batch_size=4,  # labeled, and as many unlabeled
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='PairSampler', shuffle=True),
@@ -53,7 +53,7 @@ train_dataloader = dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
             pipeline=[*geometry, _base_.psmt.labeled_views]),
-        # The masks of unlabelled images are read for the log only; without
+        # The masks of unlabeled images are read for the log only; without
         # LoadAnnotations none are needed.
         unlabeled=dict(
             **images,

@@ -19,7 +19,7 @@ images = dict(
     data_prefix=dict(
         img_path='leftImg8bit/train', seg_map_path='gtFine/train'))
 train_dataloader = dict(
-    # labelled, and as many unlabelled; 2 GPUs
+    # labeled, and as many unlabeled; 2 GPUs
     batch_size=4 // int('{{$PSMT_ACCUMULATE:1}}'),
     num_workers=4,
     persistent_workers=True,
@@ -30,7 +30,7 @@ train_dataloader = dict(
             **images,
             ann_file='semi/1_8/labeled.txt',
             pipeline=[*geometry, _base_.psmt.labeled_views]),
-        # The masks of unlabelled images are read for the log only; without
+        # The masks of unlabeled images are read for the log only; without
         # LoadAnnotations none are needed.
         unlabeled=dict(
             **images,

@@ -15,7 +15,7 @@ images = dict(
         palette=[[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0],
                  [0, 0, 128], [128, 0, 128]]))
 train_dataloader = dict(
-    batch_size=8,  # labelled, and as many unlabelled
+    batch_size=8,  # labeled, and as many unlabeled
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='PairSampler', shuffle=True),
@@ -25,7 +25,7 @@ train_dataloader = dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
             pipeline=[*geometry, _base_.psmt.labeled_views]),
-        # The masks of unlabelled images are read for the log only; without
+        # The masks of unlabeled images are read for the log only; without
         # LoadAnnotations none are needed.
         unlabeled=dict(
             **images,

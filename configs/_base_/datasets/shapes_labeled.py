@@ -1,4 +1,4 @@
-# The labelled images alone, strong views as in the semi-supervised training.
+# The labeled images alone, strong views as in the semi-supervised training.
 _base_ = './shapes.py'
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='InfiniteSampler'),

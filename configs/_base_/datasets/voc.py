@@ -21,7 +21,7 @@ images = dict(
     data_prefix=dict(
         img_path='JPEGImages', seg_map_path='SegmentationClassAug'))
 train_dataloader = dict(
-    # labelled, and as many unlabelled; 4 GPUs
+    # labeled, and as many unlabeled; 4 GPUs
     batch_size=8 // int('{{$PSMT_ACCUMULATE:1}}'),
     num_workers=4,
     persistent_workers=True,
@@ -32,7 +32,7 @@ train_dataloader = dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
             pipeline=[*geometry, _base_.psmt.labeled_views]),
-        # The masks of unlabelled images are read for the log only; without
+        # The masks of unlabeled images are read for the log only; without
         # LoadAnnotations none are needed.
         unlabeled=dict(
             **images,

@@ -1,4 +1,4 @@
-# 115 iterations of warm-up and 80 passes over 321 unlabelled images at 4.
+# 115 iterations of warm-up and 80 passes over 321 unlabeled images at 4.
 _base_ = './sgd_poly.py'
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0., end=6595, by_epoch=False)

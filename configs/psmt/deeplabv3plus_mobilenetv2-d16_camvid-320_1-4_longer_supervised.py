@@ -1,7 +1,0 @@
-_base_ = (
-    './deeplabv3plus_mobilenetv2-d16_camvid-320_1-4_continued_supervised.py')
-# 4,000 iterations more.
-load_from = (
-    '{{$PSMT_WORK_DIRS:work_dirs}}/deeplabv3plus_mobilenetv2-d16_'
-    'camvid-320_1-4_continued_supervised/seed{{$PSMT_SEED:0}}/iter_4000.pth')
-benchmark = dict(method='supervised, longer')

@@ -1,3 +1,0 @@
-_base_ = './deeplabv3plus_mobilenetv2_camvid-240_1-16.py'
-model = dict(num_teachers=1, tvat=None, mix=[])
-benchmark = dict(method='mean teacher, Conf-CE')

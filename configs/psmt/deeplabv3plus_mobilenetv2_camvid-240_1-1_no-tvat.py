@@ -1,3 +1,0 @@
-_base_ = './deeplabv3plus_mobilenetv2_camvid-240_1-1.py'
-model = dict(tvat=None)
-benchmark = dict(method='PS-MT, no T-VAT')

@@ -1,8 +1,0 @@
-_base_ = './deeplabv3plus_mobilenetv2_camvid-240_1-8_supervised.py'
-model = dict(
-    decode_head=dict(
-        loss_decode=dict(
-            avg_non_ignore=False,
-            class_weight=[
-                0.5, 0.45, 1.98, 0.37, 1.0, 0.66, 1.94, 2.7, 0.84, 2.88, 4.1
-            ])))

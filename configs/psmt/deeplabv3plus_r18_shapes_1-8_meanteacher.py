@@ -1,7 +1,0 @@
-_base_ = './deeplabv3plus_r18_shapes_1-8.py'
-model = dict(
-    num_teachers=1,
-    tvat=None,
-    mix=[],
-    consistency=dict(type='SoftmaxMSELoss'))
-benchmark = dict(method='mean teacher, MSE')

@@ -1,3 +1,0 @@
-_base_ = './deeplabv3plus_r50_voc_1-8.py'
-model = dict(num_teachers=1)
-benchmark = dict(method='PS-MT, one teacher', published=None)

@@ -1,0 +1,111 @@
+"""Pictures of the pseudo labels while they are made."""
+from typing import Optional
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from ...options import require_whole
+from ...visualization import grays, painted, palette_of, pictures, sheet
+from .early_warning_hook import tenth
+from ..model import unwrap
+
+NAME = 'pseudo_labels'
+
+
+@HOOKS.register_module()
+class PseudoLabelVisHook(Hook):
+    """Draw a sheet of unlabelled images through the runner's visualizer.
+
+    A row is the weak image, its truth where a mask was loaded, the pseudo
+    label with unconfident pixels in white, the confidence (black 0, white 1)
+    and the student's prediction. What cannot be drawn or logged is a warning,
+    once; the training goes on.
+
+    Args:
+        interval (int, optional): Iterations between sheets. Defaults to a
+            tenth of those after the warm-up, with one sheet at its end. The
+            last iteration has one in any case.
+        num_images (int): Rows at the most. Defaults to 4.
+    """
+    priority = 'LOW'
+
+    def __init__(self,
+                 interval: Optional[int] = None,
+                 num_images: int = 4):
+        if interval is not None:
+            require_whole('interval', interval, 1)
+        require_whole('num_images', num_images, 1)
+        self.interval = interval
+        self.num_images = num_images
+        self.name, self.warned = NAME, False
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Optional[dict] = None,
+                         outputs: Optional[dict] = None) -> None:
+        if not (is_main_process() and (self._is_due(runner)
+                                       or self.is_last_train_iter(runner))):
+            return
+        try:
+            self._log(runner, self.draw(runner, data_batch))
+        except Exception as error:
+            if not self.warned:
+                runner.logger.warning(
+                    'The sheet of pseudo labels cannot be drawn or logged '
+                    f'({type(error).__name__}: {error}): the training goes on '
+                    'without it. To be rid of this line, take '
+                    'PseudoLabelVisHook out of custom_hooks')
+            self.warned = True
+
+    def _log(self, runner: Runner, picture: np.ndarray) -> None:
+        try:
+            runner.visualizer.add_image(self.name, picture, runner.iter + 1)
+        except Exception:
+            if self.name != NAME:
+                raise
+            self.name = f'{NAME}.png'  # some, as MLflow, ask for a suffix
+            runner.visualizer.add_image(self.name, picture, runner.iter + 1)
+
+    def _is_due(self, runner: Runner) -> bool:
+        if self.interval:
+            return self.every_n_train_iters(runner, self.interval)
+        done = runner.iter + 1 - unwrap(runner).warmup_iters
+        return done == 1 or (done > 0 and done % tenth(runner) == 0)
+
+    @torch.no_grad()
+    def draw(self, runner: Runner, data_batch: dict) -> np.ndarray:
+        """Sheet of the first images of a batch, uint8 RGB (H, W, 3)."""
+        model = unwrap(runner)
+        batch = model.data_preprocessor(data_batch, training=True)
+        images = batch['inputs']['weak'][:self.num_images]
+        samples = batch['data_samples']['weak'][:self.num_images]
+        model.eval()
+        try:
+            logits = model.pseudo_logits(images)
+            student = model.logits(model.segmentor, images).argmax(1)
+        finally:
+            model.train()
+        confidence, label = logits.softmax(1).max(1)
+        sure = confidence >= model.consistency.threshold
+        palette = palette_of(runner.visualizer.dataset_meta, logits.size(1))
+        shown = pictures(images, getattr(model.data_preprocessor, 'mean', 0.),
+                         getattr(model.data_preprocessor, 'std', 1.))
+
+        def paint(labels: torch.Tensor) -> list:
+            return [painted(x, palette) for x in labels]
+
+        return sheet({
+            'image': shown,
+            'truth': [
+                painted(sample.gt_sem_seg.data[0], palette)
+                if 'gt_sem_seg' in sample else np.full_like(shown[0], 255)
+                for sample in samples],
+            'pseudo label': paint(label.masked_fill(~sure, 255)),
+            'confidence': [grays(x) for x in confidence],
+            'student': paint(student)
+        })

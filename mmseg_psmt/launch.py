@@ -1,0 +1,186 @@
+"""Runs mmseg's own tools, on CPU ranks too."""
+import argparse
+import gc
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Iterator, List, Sequence
+
+import mmseg
+import torch
+import torch.distributed as dist
+from mmengine.dist import master_only
+from mmengine.hooks import LoggerHook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+
+from .models.plain_weights import require_weights
+from .options import did_you_mean
+
+ALLOW_CODE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+
+
+def forbid_code_in_checkpoints() -> None:
+    """Have every ``torch.load`` of this process read data alone.
+
+    mmengine's loaders would else, on the onedl distribution, run the code in
+    a checkpoint that is more than data. The environment variable
+    ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` of torch allows it.
+    """
+    if os.environ.get(ALLOW_CODE, '').lower() not in ('1', 'y', 'yes', 'true'):
+        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+
+
+@contextmanager
+def whole_checkpoints(all_of_them: bool) -> Iterator[None]:
+    """Context in which no runner leaves a model random without an error.
+
+    See :func:`require_weights`.
+
+    Args:
+        all_of_them (bool): Whether all weights must be in a checkpoint, as
+            for a test and always for a resume, or some of them.
+    """
+    stock = Runner.load_checkpoint
+
+    def load_checkpoint(runner: Runner, filename: str, *args: Any,
+                        **kwargs: Any) -> dict:
+        checkpoint = stock(runner, filename, *args, **kwargs)
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        require_weights(model, checkpoint.get('state_dict', checkpoint),
+                        filename, all_of_them or runner._resume)
+        return checkpoint
+
+    Runner.load_checkpoint = load_checkpoint
+    try:
+        yield
+    finally:
+        Runner.load_checkpoint = stock
+
+
+def run_mmseg_tool(name: str) -> None:
+    """Run a script of the ``tools`` folder that mmseg was installed with.
+
+    mmengine sets up distributed ranks for accelerators only. Without one,
+    the ranks of ``--launcher pytorch`` are joined with gloo here, and the
+    model is wrapped without a device. A training from a git checkout notes
+    its commit in the config. Of a distributed test the first rank alone
+    writes the results: mmengine has each rank write the same file at the same
+    time; without ``--work-dir`` they go to the folder ``test`` next to the
+    checkpoint. No code in a checkpoint is run, see
+    :func:`forbid_code_in_checkpoints`, and none that leaves weights random is
+    tested or resumed.
+
+    Args:
+        name (str): Such as 'train.py'. It reads ``sys.argv``.
+
+    Raises:
+        FileNotFoundError: If mmseg was installed without its tools.
+        SystemExit: If a checkpoint is more than data, or an option or a type
+            does not exist that resembles one that does.
+    """
+    tool = Path(mmseg.__file__).parent / '.mim' / 'tools' / name
+    if not tool.exists():
+        raise FileNotFoundError(
+            f'{tool} does not exist: install MMSegmentation from its wheel, '
+            'which holds its tools')
+    ranks = {'pytorch', '--launcher=pytorch'} & {*sys.argv}
+    if ranks and not torch.cuda.is_available():
+        dist.init_process_group('gloo')
+        sys.argv += [
+            '--cfg-options',
+            'model_wrapper_cfg.type=MMDistributedDataParallel',
+            'model_wrapper_cfg.device_ids=None',
+            'model_wrapper_cfg.broadcast_buffers=False'
+        ]
+    if name == 'test.py':
+        sys.argv += results_near(sys.argv[1:])
+    if name == 'train.py' and commit():
+        sys.argv += ['--cfg-options', f'commit={commit()}']
+    LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
+    forbid_code_in_checkpoints()
+    try:
+        with whole_checkpoints(all_of_them=name == 'test.py'):
+            runpy.run_path(str(tool), run_name='__main__')
+    except UnpicklingError as error:
+        why = str(error).rpartition('WeightsUnpickler error: ')[2]
+        raise SystemExit(
+            'The checkpoint that is named last in the log is damaged or holds '
+            f'more than data ({why.partition(". ")[0]}): to load it could run '
+            'whatever its author put in. If you trust the author, set the '
+            f'environment variable {ALLOW_CODE}=1') from error
+    except (KeyError, TypeError, ValueError) as error:
+        hint = did_you_mean(error)
+        if hint:
+            raise SystemExit(f'{error.args[0]}. {hint}') from error
+        raise
+    if ranks and dist.is_initialized():
+        dist.destroy_process_group()
+        # The cycles of the runner still refer to the group, whose threads
+        # abort the exit of Python at times.
+        gc.collect()
+
+
+class _Parser(argparse.ArgumentParser):
+
+    def error(self, message: str) -> None:
+        raise ValueError(message)
+
+
+def results_near(words: Sequence[str]) -> List[str]:
+    """The ``--work-dir`` of a test without one: next to its checkpoint.
+
+    ``tools/compare.py`` looks there. mmseg would take that of the config,
+    and mix the results with the logs of the training.
+
+    Args:
+        words (Sequence[str]): Arguments of mmseg's ``test.py``.
+    """
+    if {'-h', '--help'} & {*words}:
+        print('Without --work-dir the results go to the folder "test" next '
+              'to the checkpoint, where tools/compare.py looks for them.\n')
+        return []
+    parser = _Parser(add_help=False)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--cfg-options', nargs='+')
+    parser.add_argument('--local_rank', '--local-rank')
+    for option in ('--work-dir', '--out', '--show-dir', '--wait-time',
+                   '--launcher'):
+        parser.add_argument(option)
+    for flag in ('--show', '--tta'):
+        parser.add_argument(flag, action='store_true')
+    try:
+        args = parser.parse_known_args(words)[0]
+    except ValueError:
+        return []  # mmseg's own parser explains what is wrong
+    checkpoint = Path(args.checkpoint)  # a URL is no file
+    if (args.work_dir or not checkpoint.is_file()
+            or not os.access(checkpoint.parent, os.W_OK)):
+        return []
+    return ['--work-dir', str(checkpoint.parent / 'test')]
+
+
+def commit() -> str:
+    """Of the git checkout that this is; empty where it is none.
+
+    With a g, or 12e4567 would be read as a number.
+    """
+    if not _git('ls-files', Path(__file__).name):
+        return ''
+    return 'g' + _git('describe', '--always', '--dirty', '--exclude=*')
+
+
+def _git(*words: str) -> str:
+    """What git says of this folder; nothing where it is no checkout."""
+    if not shutil.which('git'):
+        return ''
+    return subprocess.run(['git', *words], cwd=Path(__file__).parent,
+                          capture_output=True, text=True).stdout.strip()

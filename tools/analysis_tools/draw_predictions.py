@@ -1,0 +1,102 @@
+"""Draw what several trainings say of the same test images, side by side."""
+import argparse
+from pathlib import Path
+from typing import List
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmseg.apis import init_model
+from mmseg.registry import DATASETS
+from mmseg.utils import register_all_modules
+from PIL import Image
+from reproduce import last_checkpoint
+
+from mmseg_psmt.launch import forbid_code_in_checkpoints
+from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Draw the predictions of the last checkpoints on images '
+        'of the test list, one row per image and one column per training.')
+    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
+    parser.add_argument('--out', type=Path, required=True, help='PNG')
+    parser.add_argument('--images', type=int, default=10,
+                        help='evenly from the list')
+    parser.add_argument('--labels-only', action='store_true',
+                        help='without the images and their masks, whose '
+                        'licence may forbid to pass them on')
+    args = parser.parse_args()
+    for word in args.runs:
+        name, found, folder = word.partition('=')
+        if not (found and (Path(folder) / 'last_checkpoint').is_file()):
+            parser.error(f'{word!r} is not NAME=WORK_DIR with a training that '
+                         'saved a checkpoint')
+    if args.images < 1:
+        parser.error(f'--images must be at least 1, got {args.images}')
+    if args.out.suffix != '.png' or args.out.is_dir():
+        parser.error(f'--out must be a file that ends in .png, got {args.out}')
+    return args
+
+
+def load(work_dir: Path) -> Config:
+    """The config of the latest start of a training."""
+    return Config.fromfile(sorted(work_dir.glob('*/vis_data/config.py'))[-1])
+
+
+def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
+    """Labels (H, W) of each image by the net that predicts first."""
+    cfg = load(work_dir)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    where = {dataset.get_data_info(i)['img_path']: i
+             for i in range(len(dataset))}
+    missing = [path for path in paths if path not in where]
+    if missing:
+        raise SystemExit(f'{work_dir} is not tested on {missing[0]}')
+    images = [dataset[where[path]] for path in paths]
+    model = init_model(
+        cfg, last_checkpoint(work_dir),
+        device='cuda' if torch.cuda.is_available() else 'cpu')
+    with torch.no_grad():
+        found = [model.test_step(pseudo_collate([image])) for image in images]
+    return [sample.pred_sem_seg.data[0].cpu().numpy() for sample, in found]
+
+
+def load_image(path: str) -> np.ndarray:
+    """An image of any depth and number of channels, to be shown."""
+    image = np.atleast_3d(mmcv.imread(path, 'unchanged'))
+    if image.shape[2] > 2:
+        image = image[..., 2::-1]  # mmcv loads BGR
+    return pictures(image.transpose(2, 0, 1)[None])[0]
+
+
+def main() -> None:
+    args = parse_args()
+    forbid_code_in_checkpoints()
+    register_all_modules()
+    runs = {name: Path(folder) for name, _, folder in (
+        word.partition('=') for word in args.runs)}
+    dataset = DATASETS.build(
+        load([*runs.values()][0]).test_dataloader.dataset)
+    count = min(args.images, len(dataset))
+    chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
+    paths = [dataset.get_data_info(i)['img_path'] for i in chosen]
+    palette, columns = palette_of(dataset.metainfo), {}
+    if not args.labels_only:
+        columns['image'] = [*map(load_image, paths)]
+        columns['truth'] = [
+            painted(dataset[i]['data_samples'].gt_sem_seg.data[0], palette)
+            for i in chosen]
+    for name, folder in runs.items():
+        columns[name] = [painted(labels, palette)
+                         for labels in predictions(folder, paths)]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet(columns)).save(args.out)
+    print(f'{len(chosen)} images: {args.out}')
+
+
+if __name__ == '__main__':
+    main()
