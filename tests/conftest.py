@@ -31,6 +31,7 @@ def quiet():
 
 
 @pytest.fixture(autouse=True)
-def free(monkeypatch):
+def free(monkeypatch, tmp_path):
     """What the tools set in this process ends with the test."""
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))

@@ -28,6 +28,7 @@ from .images import (
     reason,
     source,
 )
+from .memory import Memory
 from .probes import (
     fills,
     mask_problems,
@@ -415,7 +416,8 @@ def scan(kind: str, leaf: Dataset, info: dict,
             f'{path} holds ids that are no whole numbers from 0 to 255, but '
             'masks are read with 8 bits: mend the mask and save it with 8')
     else:
-        seen['pixels'] = dict(zip(*np.unique(mask, return_counts=True)))
+        ids, counts = np.unique(mask, return_counts=True)
+        seen['pixels'] = dict(zip(ids.tolist(), counts.tolist()))
         if leaf.ignore_index in seen['pixels']:
             seen['ignored'] = leaf.ignore_index
         if 'classes' in leaf.metainfo:
@@ -450,12 +452,32 @@ def _of_another_size(leaf: Dataset, info: dict, mask: np.ndarray) -> str:
             'the color of each class in their order, behind LoadAnnotations')
 
 
-def scan_all(kind: str, dataset: Dataset) -> List[dict]:
-    """:func:`scan` of every entry of a data set."""
+def scan_all(kind: str, dataset: Dataset,
+             remember: bool = False) -> List[dict]:
+    """:func:`scan` of every entry of a data set.
+
+    Args:
+        kind (str): See :func:`scan`.
+        dataset (Dataset): Of any depth.
+        remember (bool): Leave out entries whose files an earlier run found
+            fit, see :class:`Memory`.
+    """
     entries = [*infos(dataset)]
-    for leaf in {leaf for leaf, _ in entries}:
-        loading(leaf)  # before the threads: it seeds
-    scanned = in_threads(lambda entry: scan(kind, *entry), entries)
+    # loading() before the threads: it seeds
+    about = {leaf: leaf.pipeline.transforms[:loading(leaf)]
+             for leaf in dict.fromkeys(leaf for leaf, _ in entries)}
+    if remember:
+        memory = Memory('scan', [
+            (steps, leaf.metainfo.get('classes'), leaf.ignore_index,
+             leaf.reduce_zero_label) for leaf, steps in about.items()])
+        scanned = memory.look(
+            [[info['img_path'], info.get('seg_map_path', info['img_path'])]
+             for _, info in entries],
+            lambda i: scan(kind, *entries[i]),
+            worth=lambda seen: not any(map(seen.get, FAULTS)))
+        memory.keep()
+    else:
+        scanned = in_threads(lambda entry: scan(kind, *entry), entries)
     return [
         scan(kind, *entry, read=load)
         if seen.get('ids') or seen.get('shape') else seen

@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS
 
 from ..options import require
 from .images import decode, in_threads, reads_masks, reason
+from .memory import Memory
 from .transforms.multi_view import nested
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -26,8 +27,9 @@ class UnlabeledFolder(BaseSegDataset):
     """Images of any size, without masks or annotation files.
 
     They are JPEG, PNG, BMP, TIFF or WebP by their suffix; files of others are
-    counted in the log. Each is decoded once when the data set is initialised,
-    the ranks sharing the work, and broken ones are named. A JPEG of 480 x 360
+    counted in the log. Each is decoded once, when the data set is initialized,
+    the ranks sharing the work, and broken ones are named; later runs decode
+    what is new or was changed, see :class:`Memory`. A JPEG of 480 x 360
     takes about 2 ms of one CPU core. An image that can no longer be loaded
     later on is named in a warning, and the next one stands in for it. OpenCV 4
     does not notice a JPEG truncated by then; ``imdecode_backend='pillow'`` of
@@ -114,13 +116,21 @@ class UnlabeledFolder(BaseSegDataset):
         others = ', '.join(f'{n} of {s}' for s, n in self.others.items())
         print_log(
             f'{len(images)} unlabelled images in {", ".join(self.images)}, '
-            f'decoding each once. Files of other suffixes: {others or 0}',
+            'decoding each that no earlier run has. Files of other '
+            f'suffixes: {others or 0}',
             logger='current')
         rank, ranks = get_rank(), get_world_size()
-        share = in_threads(self._look_at, images[rank::ranks])
-        for rank, share in enumerate(all_gather_object(share)):
-            for info, seen in zip(images[rank::ranks], share):
-                info.update(seen)
+        share, memory = images[rank::ranks], Memory(
+            'decode', self.pipeline.transforms[0], self.backend_args)
+        seen = memory.look([[info['img_path']] for info in share],
+                           lambda i: self._look_at(share[i]),
+                           worth=lambda found: 'fault' not in found)
+        shares = all_gather_object((seen, memory.new))
+        for other, (seen, _) in enumerate(shares):
+            for info, found in zip(images[other::ranks], seen):
+                info.update(found)
+        if rank == 0:
+            memory.keep(*(new for _, new in shares))
         good = [info for info in images if 'fault' not in info]
         # whether an image was named in a warning, known to all workers
         self.named = torch.zeros(len(good), dtype=torch.bool).share_memory_()

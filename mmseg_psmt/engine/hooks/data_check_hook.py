@@ -26,8 +26,9 @@ from ..model import unwrap
 class DataCheckHook(Hook):
     """Check classes, leaks into the validation, masks and pipelines.
 
-    Reads every labelled and validation image and its mask once, and sends
-    probes through the transforms, on the first rank.
+    Reads every labeled and validation image and its mask, unless an earlier
+    run has and the file is the same, see :class:`Memory`, and sends probes
+    through the transforms, on the first rank.
     """
     priority = 'VERY_HIGH'
 
@@ -62,7 +63,8 @@ def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
 def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     """Problems of images, and of the ids in their masks."""
     model = unwrap(runner)
-    scanned = {kind: scan_all(kind, part) for kind, part in parts.items()}
+    scanned = {kind: scan_all(kind, part, remember=True)
+               for kind, part in parts.items()}
     yield from (seen[fault] for part in scanned.values() for seen in part
                 for fault in FAULTS if seen.get(fault))
     yield from ignore_problems(
