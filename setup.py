@@ -1,11 +1,36 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name='mmseg_psmt',
-    version='0.1.0',
+    version='0.2.0',
     description='PS-MT, semi-supervised semantic segmentation, for '
     'MMSegmentation',
+    long_description=Path(__file__).with_name('README.md').read_text(
+        encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author='The mmseg_psmt authors',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords='semantic segmentation, semi-supervised learning, mean teacher',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.11',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
     packages=find_packages(include=['mmseg_psmt', 'mmseg_psmt.*']),
+    # Links to the folders of the repository, where mmengine and mim look.
+    package_data={
+        'mmseg_psmt': [
+            'py.typed', '.mim/model-index.yml', '.mim/configs/**/*',
+            '.mim/tools/**/*.py', '.mim/tools/**/*.sh'
+        ]
+    },
+    entry_points=dict(console_scripts=['psmt = mmseg_psmt.cli:main']),
     python_requires='>=3.10',
     install_requires=[
         'torch>=2.5', 'numpy>=2', 'opencv-python>=4.6', 'tensorboard'
@@ -20,4 +45,5 @@ setup(
             'mmengine>=0.10.7', 'mmcv>=2.0.0rc4,<2.2', 'mmsegmentation>=1.2.2',
             'mmpretrain>=1.2.0', 'ftfy', 'regex'
         ],
+        'timm': ['timm>=1.0'],
     })

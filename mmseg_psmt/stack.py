@@ -69,6 +69,18 @@ def installed_family() -> Dict[str, str]:
     return found
 
 
+def register_configs() -> None:
+    """Let ``_base_`` be 'mmseg_psmt::...', and 'mmseg::...' on both stacks.
+
+    mmengine looks for the configs of ``mmseg`` in the distribution
+    ``mmsegmentation``, whichever is installed.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+    MODULE2PACKAGE['mmseg_psmt'] = 'mmseg_psmt'
+    if 'onedl-mmsegmentation' in installed_family():
+        MODULE2PACKAGE['mmseg'] = 'onedl-mmsegmentation'
+
+
 def allow_checkpoint_globals() -> None:
     """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints.
 
