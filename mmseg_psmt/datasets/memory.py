@@ -1,4 +1,4 @@
-"""What was found out about files in an earlier run, while they are the same."""
+"""What an earlier run found out about files that are still the same."""
 import hashlib
 import json
 import os

@@ -14,7 +14,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..options import require
-from .images import decode, in_threads, reads_masks, reason
+from .images import decode, reads_masks, reason
 from .memory import Memory
 from .transforms.multi_view import nested
 
