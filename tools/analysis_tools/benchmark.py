@@ -303,21 +303,20 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg',
                 'test_dataloader', 'test_evaluator', 'auto_scale_lr'):
         cfg.pop(key, None)
-    cfg.update(
-        train_dataloader=dict(
-            batch_size=batch,
-            dataset=dict(type='DrawnPairs', crop=crop, num_pairs=batch,
-                         num_classes=head.num_classes),
-            sampler=dict(type='PairSampler'),
-            num_workers=0),
-        train_cfg=dict(
-            type='BenchmarkLoop', speed=speed, rounds=args.rounds),
-        custom_hooks=[
-            *(hook for hook in cfg.custom_hooks
-              if hook.type in ('TeacherEMAHook', 'CheckFiniteHook')),
-            dict(type='SpeedHook', **speed)],
-        work_dir=work_dir, load_from=None, resume=False, vis_backends=[],
-        log_level='ERROR')
+    cfg.train_dataloader = dict(
+        batch_size=batch,
+        dataset=dict(type='DrawnPairs', crop=crop, num_pairs=batch,
+                     num_classes=head.num_classes),
+        sampler=dict(type='PairSampler'),
+        num_workers=0)
+    cfg.train_cfg = dict(
+        type='BenchmarkLoop', speed=speed, rounds=args.rounds)
+    cfg.custom_hooks = [
+        *(hook for hook in cfg.custom_hooks
+          if hook.type in ('TeacherEMAHook', 'CheckFiniteHook')),
+        dict(type='SpeedHook', **speed)]
+    cfg.update(work_dir=work_dir, load_from=None, resume=False,
+               vis_backends=[], log_level='ERROR')
     cfg.visualizer.vis_backends = []
     return cfg
 
