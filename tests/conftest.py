@@ -1,19 +1,10 @@
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
+import op_stubs
 import pytest
 from mmengine.logging import MMLogger
 
-sys.path.insert(0, str(Path(__file__).parent / 'stubs'))
-import op_stubs  # noqa: E402
-
 op_stubs.install()
-
-
-def pytest_configure(config):
-    config.addinivalue_line('markers',
-                            'mmpretrain: builds models of mmpretrain')
 
 
 def pytest_runtest_setup(item):

@@ -2,7 +2,6 @@
 import io
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
+import check_data
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +17,6 @@ from PIL import Image
 from mmseg_psmt.models.psmt import RAMP, WARMUP
 
 REPO = Path(__file__).resolve().parents[1]
-TOOL = REPO / 'tools/check_data.py'
 CONFIG = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 FEW = 'train_dataloader.batch_size=4'
 TILE = 128  # an image of 64 pixels, enlarged
@@ -27,8 +26,8 @@ TILE = 128  # an image of 64 pixels, enlarged
 def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp('drawn')
     subprocess.run([
-        sys.executable, REPO / 'tools/make_shapes.py', '--out',
-        root / 'shapes', '--num-train', '48', '--num-val', '5'
+        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
+        '--out', root / 'shapes', '--num-train', '48', '--num-val', '5'
     ], check=True, stdout=subprocess.DEVNULL)
     return root
 
@@ -45,12 +44,12 @@ def shapes(drawn, tmp_path, monkeypatch):
 def run(*options, config=CONFIG, more=()):
     """Exit status and words of the tool, run in this process."""
     words = io.StringIO()
-    argv = [TOOL, config, *more, '--cfg-options', FEW, *options]
+    argv = ['check_data.py', config, *more, '--cfg-options', FEW, *options]
     with mock.patch.object(sys, 'argv', list(map(str, argv))), \
             mock.patch.dict(os.environ), \
             redirect_stdout(words), redirect_stderr(words):
         try:
-            runpy.run_path(str(TOOL), run_name='__main__')
+            check_data.main()
         except SystemExit as error:
             if isinstance(error.code, int):
                 return error.code, words.getvalue()
@@ -324,7 +323,8 @@ def test_different_problems_are_found_in_one_run(shapes):
 
 
 @pytest.mark.parametrize('option, named', [
-    ('model.ema_decay=2', 'ema_decay'),
+    ('model.teachers.decay=2', 'teachers.decay'),
+    ('model.ema_decay=0.9', 'It is model.teachers.decay'),
     ('train_dataloader.dataset.labeled.metainfo=None', 'no classes'),
     ('val_dataloader.dataset.data_root=gone', 'gone does not exist'),
 ])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bench
 import pytest
 import torch
 from mmengine import Config
@@ -18,8 +19,6 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / 'tools'))
-import bench  # noqa: E402
 
 
 def blocks(page, language):
@@ -35,8 +34,8 @@ def mine(tmp_path_factory):
         (root / name).symlink_to(REPO / name)
     shapes = root / 'shapes'
     subprocess.run([
-        sys.executable, REPO / 'tools/make_shapes.py', '--out', shapes,
-        '--num-train', '40', '--num-val', '4'
+        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
+        '--out', shapes, '--num-train', '40', '--num-val', '4'
     ], check=True)
     for part, wanted in (('train', 'train_0000?'), ('val', 'val_*')):
         for kind, source in (('images', 'JPEGImages'),

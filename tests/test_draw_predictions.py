@@ -1,10 +1,10 @@
-"""tools/draw_predictions.py beside mmseg's own test tool."""
-import runpy
+"""draw_predictions.py beside mmseg's own test tool."""
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import draw_predictions
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -30,7 +30,8 @@ visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv('PSMT_DATA', str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    call('make_shapes', '--out', 'shapes', '--num-train', 40, '--num-val', 5)
+    call('dataset_converters/make_shapes', '--out', 'shapes', '--num-train',
+         40, '--num-val', 5)
     (tmp_path / 'plain.py').write_text(CONFIG)
     return tmp_path
 
@@ -44,10 +45,8 @@ def call(tool, *words):
 
 
 def draw(monkeypatch, *words):
-    tool = REPO / 'tools/draw_predictions.py'
-    monkeypatch.setattr(sys, 'argv', [str(tool), *words])
-    monkeypatch.syspath_prepend(tool.parent)
-    runpy.run_path(str(tool), run_name='__main__')
+    monkeypatch.setattr(sys, 'argv', ['draw_predictions.py', *words])
+    draw_predictions.main()
 
 
 def test_columns_are_image_truth_and_what_the_test_tool_predicts(

@@ -1,11 +1,12 @@
 """Hostile lists, images and masks: right pairs, or an error that names it."""
 import re
-import runpy
 import unicodedata
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import check_data
+import make_splits
 import numpy as np
 import pytest
 import torch.nn as nn
@@ -18,7 +19,6 @@ from PIL import Image
 from mmseg_psmt.datasets import SemiSegDataset
 from mmseg_psmt.models import SemiSegDataPreProcessor
 
-TOOLS = Path(__file__).parents[1] / 'tools'
 register_all_modules()
 fuzz = settings(
     max_examples=50, deadline=None, derandomize=True, database=None,
@@ -146,7 +146,6 @@ def test_a_list_of_unlabelled_images_with_a_byte_order_mark(root):
     assert len(dataset) == 2
 
 
-SPLITS = runpy.run_path(str(TOOLS / 'make_splits.py'))
 FILES = {f'{Path(name).name}.png': k for k, name in enumerate(NAMES)}
 KNOWN = {**FILES, **{Path(name).name: k for k, name in enumerate(NAMES)}}
 FORMS = st.sampled_from([
@@ -171,7 +170,7 @@ def test_a_published_list(root, drawn):
             FILES.get(line[:i].rpartition('/')[2]) for i in ends[1:]]
         wanted.append(next((k for k in fits if k is not None), None))
     try:
-        found = SPLITS['read_list'](path, KNOWN, {}, {*FILES}, {})
+        found = make_splits.read_list(path, KNOWN, {}, {*FILES}, {})
     except SystemExit as error:
         assert str(path) in str(error)
         assert (code == 'utf-16' or None in wanted or not wanted
@@ -183,10 +182,10 @@ def test_a_published_list(root, drawn):
 def test_a_name_with_a_space_is_not_cut(root):
     path = root / 'published.txt'
     path.write_text('my photo\nx/my.png m/my.png\n')
-    assert SPLITS['read_list'](path, KNOWN, {}, {*FILES}, {}) == [0, 1]
+    assert make_splits.read_list(path, KNOWN, {}, {*FILES}, {}) == [0, 1]
     path.write_text('my gone\n')
     with pytest.raises(SystemExit, match='my gone, line 1 of'):
-        SPLITS['read_list'](path, KNOWN, {}, {*FILES}, {})
+        make_splits.read_list(path, KNOWN, {}, {*FILES}, {})
 
 
 @pytest.mark.parametrize('content, words', [
@@ -242,9 +241,8 @@ def problems_of(dataset, unlabelled):
     runner = SimpleNamespace(
         model=model, val_loop=None, train_dataloader=SimpleNamespace(
             dataset=SemiSegDataset(dataset, unlabelled)))
-    tool = runpy.run_path(str(TOOLS / 'check_data.py'))
-    found = tool['Problems']()
-    tool['inspect'](found, 'labelled', dataset, None)
+    found = check_data.Problems()
+    check_data.inspect(found, 'labelled', dataset, None)
     try:
         HOOKS.build(dict(type='DataCheckHook')).before_train(runner)
     except ValueError as error:

@@ -9,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
+import export
 import pytest
 import torch
 from mmengine import Config
@@ -17,6 +18,7 @@ from PIL import Image
 from mmseg_psmt.launch import ALLOW_CODE
 
 REPO = Path(__file__).parents[1]
+TOOLS = {path.parent for path in (REPO / 'tools').rglob('*.py')}
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 CONFIG = str(REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py')
 PLAIN = str(REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py')
@@ -30,10 +32,9 @@ class Bomb:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A working directory with hostile files, and what tools may import."""
+    """A working directory with hostile files."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('PSMT_DATA', str(tmp_path))
-    monkeypatch.setattr(sys, 'path', [str(REPO / 'tools'), *sys.path])
     for name in (FORCE, ALLOW_CODE, 'WORLD_SIZE'):
         monkeypatch.setenv(name, '')
     monkeypatch.delenv('WORLD_SIZE')
@@ -66,7 +67,7 @@ def tree():
     """All below the working directory, and in the repository's folders."""
     found = {path: (path.stat().st_mtime_ns, path.stat().st_size)
              for path in Path().rglob('*')}
-    for folder in (REPO, REPO / 'tools', REPO / 'docs', REPO / 'configs'):
+    for folder in (REPO, REPO / 'docs', REPO / 'configs', *TOOLS):
         found.update((path, path.stat().st_mtime_ns)
                      for path in folder.iterdir() if path.is_file())
     return found
@@ -80,7 +81,8 @@ def call(tool, *argv):
     try:
         with mock.patch.dict(os.environ), \
                 redirect_stdout(words), redirect_stderr(words):
-            runpy.run_path(str(REPO / f'tools/{tool}.py'), run_name='__main__')
+            path, = (REPO / 'tools').rglob(f'{tool}.py')
+            runpy.run_path(str(path), run_name='__main__')
     except SystemExit as error:
         if isinstance(error.code, int):
             return error.code, words.getvalue().strip().splitlines()[-1]
@@ -256,24 +258,18 @@ def test_code_in_a_checkpoint_is_run_where_that_is_allowed(tiny, monkeypatch):
     assert Path('boom').exists()
 
 
-@pytest.fixture(scope='module')
-def config_of():
-    return runpy.run_path(str(REPO / 'tools/export.py'))['config_of']
-
-
 @pytest.mark.parametrize('path', [CONFIG, PLAIN, None])
-def test_the_config_in_a_checkpoint_is_read_as_python_would(config_of, path):
+def test_the_config_in_a_checkpoint_is_read_as_python_would(path):
     cfg = Config.fromfile(path) if path else Config({
         'a': [dict(b=-1.5, c=(1, 'x')), {}], 'd': {'e f': {1: None}, 'g': {}},
         'h': {'i': dict(j=True, k={'l-m': [()]})}})
-    assert config_of(cfg.pretty_text).to_dict() == cfg.to_dict()
+    assert export.config_of(cfg.pretty_text).to_dict() == cfg.to_dict()
 
 
 @pytest.mark.parametrize('text', [
     'import os', 'a = open("boom", "w")', 'a = dict(**{}, b=1)',
     'open("boom", "w")', 'a = [dict(b=open("boom", "w"))]', 'a.b = 1', '('])
-def test_code_in_the_config_of_a_checkpoint_is_not_run(
-        place, config_of, text):
+def test_code_in_the_config_of_a_checkpoint_is_not_run(place, text):
     with pytest.raises((AttributeError, SyntaxError, ValueError)):
-        config_of(text)
+        export.config_of(text)
     assert not Path('boom').exists()

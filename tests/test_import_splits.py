@@ -1,17 +1,16 @@
 """Tests of lists that others published."""
-import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import make_splits
 import numpy as np
 import pytest
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
-TOOL = Path(__file__).parents[1] / 'tools' / 'make_splits.py'
 TOWN = [f'{town}/{town}_{i:06d}_000019' for town in ('aachen', 'ulm')
         for i in range(6)]
 VOC = [f'{2007 + i % 5}_{i:06d}' for i in range(10582)]
@@ -78,8 +77,8 @@ def run(root, *options, config=CITY, out='out'):
     file.write_text(config.replace('ROOT', str(root)))
     with mock.patch.object(
             sys, 'argv',
-            [str(TOOL), str(file), *options, f'--out={root / out}']):
-        runpy.run_path(str(TOOL), run_name='__main__')
+            ['make_splits.py', str(file), *options, f'--out={root / out}']):
+        make_splits.main()
 
 
 def lists(folder):
@@ -292,9 +291,8 @@ def test_lists_of_voc_are_recognised(voc, tmp_path, capsys, form, high, count,
 
 
 def recognised(root, labeled, used=10582):
-    tool = runpy.run_path(str(TOOL))
-    return tool['protocol_of'](SimpleNamespace(data_root=str(root)), labeled,
-                               used)
+    return make_splits.protocol_of(
+        SimpleNamespace(data_root=str(root)), labeled, used)
 
 
 @pytest.mark.parametrize('high, count, name', [

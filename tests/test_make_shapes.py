@@ -1,23 +1,23 @@
 """Tests of the drawn data set."""
 import io
 import json
-import runpy
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
+import make_shapes
 import numpy as np
 import pytest
 from PIL import Image
 
-TOOL = Path(__file__).parents[1] / 'tools' / 'make_shapes.py'
+TOOL = make_shapes.__file__
 SMALL = dict(num_train=12, num_val=3, labeled='1/2', size=48, seed=0)
 
 
 def argv(out, **changed):
-    args = [str(TOOL), '--out', str(out)]
+    args = [TOOL, '--out', str(out)]
     for key, value in {**SMALL, **changed}.items():
         args += [f'--{key.replace("_", "-")}', str(value)]
     return args
@@ -29,7 +29,7 @@ def run(out, **changed):
     with mock.patch.object(sys, 'argv', argv(out, **changed)), \
             redirect_stdout(words), redirect_stderr(words):
         try:
-            runpy.run_path(str(TOOL), run_name='__main__')
+            make_shapes.main()
         except SystemExit as error:
             if isinstance(error.code, int):
                 return error.code, words.getvalue()
@@ -175,7 +175,7 @@ def test_refuses_file(tmp_path):
 def test_shapes_are_drawn_where_the_configs_read_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('PSMT_DATA', 'mine')
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), '--num-train', '40',
+    monkeypatch.setattr(sys, 'argv', [TOOL, '--num-train', '40',
                                       '--num-val', '1', '--size', '32'])
-    runpy.run_path(str(TOOL), run_name='__main__')
+    make_shapes.main()
     assert Path('mine/shapes/meta.json').exists()

@@ -1,19 +1,18 @@
 """Tests of the labelled and unlabelled lists."""
 import io
-import runpy
 import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
+import make_splits
 import numpy as np
 import pytest
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
-TOOL = Path(__file__).parents[1] / 'tools' / 'make_splits.py'
 CLASSES = ('ground', 'road', 'tree', 'car', 'cone')
 TOTAL, CONES = 40, (7, 23)  # images, and those which hold a cone
 SUFFIXES = ('_leftImg8bit.png', '_labels.png')
@@ -87,13 +86,13 @@ def run(root, out='out', config='', labeled='1/8', **options):
     """Run the tool in this process; return its exit status and its words."""
     file = root / 'config.py'
     file.write_text((CONFIG + config).replace('ROOT', str(root)))
-    argv = [str(TOOL), str(file), f'--labeled={labeled}']
+    argv = ['make_splits.py', str(file), f'--labeled={labeled}']
     argv += [f'--{key}={value}' for key, value in options.items()]
     words = io.StringIO()
     with mock.patch.object(sys, 'argv', [*argv, f'--out={root / out}']), \
             redirect_stdout(words), redirect_stderr(words):
         try:
-            runpy.run_path(str(TOOL), run_name='__main__')
+            make_splits.main()
         except SystemExit as error:
             if isinstance(error.code, int):
                 return error.code, words.getvalue()
@@ -129,7 +128,7 @@ def row(words, name):
 
 
 def draw(*args):
-    return runpy.run_path(str(TOOL))['draw'](*args)
+    return make_splits.draw(*args)
 
 
 @pytest.mark.parametrize('labeled, count', [
@@ -380,9 +379,9 @@ train_dataloader['dataset']['unlabeled'].update(data_prefix=dict({change})
 
 
 def test_help_says_what_is_drawn_and_how(capsys):
-    with mock.patch.object(sys, 'argv', [str(TOOL), '--help']), \
+    with mock.patch.object(sys, 'argv', ['make_splits.py', '--help']), \
             pytest.raises(SystemExit, match='0'):
-        runpy.run_path(str(TOOL), run_name='__main__')
+        make_splits.main()
     words = capsys.readouterr().out
     for word in ('every class', '--labeled', '--folds', '--seed', '1/8'):
         assert word in words

@@ -1,5 +1,4 @@
 """Tests of the preparation of Pascal VOC and Cityscapes."""
-import importlib.util
 import io
 import os
 import shutil
@@ -7,9 +6,11 @@ import sys
 import tarfile
 import zipfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import prepare_data
 import pytest
 from fake_data import (
     CITY_IDS,
@@ -22,22 +23,14 @@ from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from PIL import Image
 
 TESTS = Path(__file__).resolve().parent
-TOOL = TESTS.parent / 'tools' / 'prepare_data.py'
 SMALL = (256, 128)
 
 
-def load():
-    spec = importlib.util.spec_from_file_location('prepare_data', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
-
-
-def run(tool, monkeypatch, *args):
-    """Run a loaded tool; return None, or the message with which it exits."""
+def run(monkeypatch, *args):
+    """Run the tool; return None, or the message with which it exits."""
     monkeypatch.setattr(sys, 'argv', ['prepare_data.py', *map(str, args)])
     try:
-        tool.main()
+        prepare_data.main()
     except SystemExit as stop:
         return stop.code
 
@@ -45,15 +38,12 @@ def run(tool, monkeypatch, *args):
 @pytest.fixture
 def tool(monkeypatch):
     """The tool, told of 4 + 4 and 3 images of VOC, few of the others."""
-    tool = load()
     for data, numbers in dict(voc=(3, 4, 7, 4, 8), cityscapes=(2, 4),
                               camvid=(1, 2, 40)).items():
-        tool.PARTS[data] = [
-            (num, *row[1:])
-            for num, row in zip(numbers, tool.PARTS[data], strict=True)]
-    call = partial(run, tool, monkeypatch)
-    call.names = vars(tool)
-    return call
+        monkeypatch.setitem(prepare_data.PARTS, data, [
+            (num, *row[1:]) for num, row in zip(
+                numbers, prepare_data.PARTS[data], strict=True)])
+    return partial(run, monkeypatch)
 
 
 @pytest.fixture(scope='module')
@@ -78,7 +68,7 @@ def city(drawn, tmp_path):
 @pytest.fixture
 def scripts(tmp_path, monkeypatch):
     """cityscapesscripts, or what mmseg's converter calls of it."""
-    if importlib.util.find_spec('cityscapesscripts'):
+    if find_spec('cityscapesscripts'):
         return
     package = tmp_path / 'site/cityscapesscripts/preparation'
     package.mkdir(parents=True)
@@ -108,14 +98,14 @@ def lines(path):
 def test_numbers_of_the_real_data():
     numbers = {row[1] or row[2]: row[0]
                for data in ('voc', 'cityscapes')
-               for row in load().PARTS[data]}
+               for row in prepare_data.PARTS[data]}
     lists = 'ImageSets/Segmentation'
     assert numbers == {
         f'{lists}/train.txt': 1464, f'{lists}/val.txt': 1449,
         f'{lists}/trainval.txt': 1464 + 1449, f'{lists}/aug.txt': 9118,
         f'{lists}/trainaug.txt': 1464 + 9118, 'leftImg8bit/train': 2975,
         'leftImg8bit/val': 500}
-    camvid = load().PARTS['camvid']
+    camvid = prepare_data.PARTS['camvid']
     assert {row[1]: row[0] for row in camvid} == {
         f'{lists}/train.txt': 367, f'{lists}/val.txt': 101,
         f'{lists}/test.txt': 233}
@@ -201,7 +191,7 @@ def test_cityscapes_from_the_archives(tool, tmp_path, scripts):
 
 def test_cityscapes_without_its_scripts(tool, tmp_path, monkeypatch):
     archives = cityscapes_archives(tmp_path, 4, 2, SMALL)
-    monkeypatch.setitem(tool.names, 'find_spec', lambda name: None)
+    monkeypatch.setattr(prepare_data, 'find_spec', lambda name: None)
     message = tool('cityscapes', *archives, '--out', tmp_path / 'data')
     assert '6 masks' in message
     assert 'pip install cityscapesscripts' in message
@@ -333,7 +323,7 @@ def test_faults_of_cityscapes_files(tool, city, tmp_path, path, change,
 
 def test_real_numbers_are_the_default(voc, monkeypatch):
     monkeypatch.setenv('PSMT_DATA', str(voc.parents[1]))
-    message = run(load(), monkeypatch, 'voc', '--check-only')
+    message = run(monkeypatch, 'voc', '--check-only')
     assert '8 images, not 10582' in message
     assert '3 images, not 1449' in message
 
@@ -370,7 +360,7 @@ def test_no_link_is_unpacked(tool, tmp_path):
 def test_broken_archive(tool, tmp_path, capsys):
     archive = tmp_path / 'half.tar'
     with tarfile.open(tmp_path / 'whole.tar', 'w') as file:
-        file.add(TOOL, 'VOCdevkit/tool')
+        file.add(__file__, 'VOCdevkit/tool')
     half = (tmp_path / 'whole.tar').read_bytes()[:2000]
     assert tool('voc', archive, '--out', tmp_path / 'data') == 2
     assert f'{archive} does not exist' in capsys.readouterr().err

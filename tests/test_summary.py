@@ -12,7 +12,7 @@ from mmengine.config import DictAction
 from mmseg.registry import HOOKS
 from test_early_warnings import build
 
-from mmseg_psmt.engine import SummaryHook, summary_hook
+from mmseg_psmt.engine.hooks import SummaryHook, summary_hook
 from mmseg_psmt.launch import results_near
 
 DATA = dict(type='BaseSegDataset', data_root='mine', ann_file='',

@@ -24,7 +24,7 @@ model = dict(
         decode_head=dict(
             in_channels=64, c1_in_channels=8, channels=8, c1_channels=4)),
     consistency=dict(type='ConfCELoss', threshold=0.2),
-    teachers_init='independent',
+    teachers=dict(init='independent'),
     warmup_iters=2,
     ramp_iters=4)
 train_dataloader = dict(
@@ -39,8 +39,8 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3))
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
-    run([sys.executable, REPO / 'tools/make_shapes.py', '--out',
-         root / 'shapes', '--num-train', 48, '--num-val', 6], root)
+    run([sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
+         '--out', root / 'shapes', '--num-train', 48, '--num-val', 6], root)
     (root / 'tiny.py').write_text(TINY)
     return root
 

@@ -1,8 +1,9 @@
 """A type counts the same however it is written."""
 import copy
-import runpy
 from pathlib import Path
 
+import check_data
+import export
 import pytest
 from mmengine import Config
 from mmseg.models.data_preprocessor import SegDataPreProcessor
@@ -81,7 +82,6 @@ train_dataloader = dict(
     dataset=dict(type=SemiSegDataset), sampler=dict(type=PairSampler))
 train_cfg = dict(max_iters=3)
 '''
-LOAD = runpy.run_path(str(REPO / 'tools/check_data.py'))['load']
 
 
 @pytest.mark.parametrize('text', [
@@ -94,7 +94,7 @@ train_cfg = dict(max_iters=3)
 '''])
 def test_configs_of_either_style_are_checked(tmp_path, text):
     (tmp_path / 'config.py').write_text(text)
-    cfg = LOAD(str(tmp_path / 'config.py'), {}, 1)
+    cfg = check_data.load(str(tmp_path / 'config.py'), {}, 1)
     assert cfg.train_cfg.max_iters == 3
 
 
@@ -102,10 +102,7 @@ def test_configs_of_another_model_are_refused_in_either_style(tmp_path):
     text = NEW_STYLE.replace('PSMT', 'HeadTap')
     (tmp_path / 'config.py').write_text(text)
     with pytest.raises(SystemExit, match='must be PSMT'):
-        LOAD(str(tmp_path / 'config.py'), {}, 1)
-
-
-EXPORT = runpy.run_path(str(REPO / 'tools/export.py'))
+        check_data.load(str(tmp_path / 'config.py'), {}, 1)
 
 
 @pytest.mark.parametrize('prefix', ['', 'mmseg.', 'mmseg_psmt.'])
@@ -119,7 +116,7 @@ def test_an_export_names_stock_types_alone(segmentor, prefix):
         default_hooks=dict(checkpoint=dict(
             type=f'{prefix}{"engine." * own}ReliableCheckpointHook')),
         custom_imports=dict(imports=['mmseg_psmt', 'mine'])))
-    plain = EXPORT['plain_config'](cfg)
+    plain = export.plain_config(cfg)
     assert plain.val_evaluator[0].type == 'IoUMetric'
     assert plain.default_hooks.checkpoint.type == 'CheckpointHook'
     assert plain.custom_imports.imports == ['mine']
@@ -132,5 +129,5 @@ def test_an_export_keeps_what_reads_masks_in_colors(segmentor):
     cfg = Config(dict(
         model=dict(type='PSMT', segmentor=copy.deepcopy(segmentor)),
         test_dataloader=dict(dataset=dict(pipeline=pipeline))))
-    plain = EXPORT['plain_config'](cfg)
+    plain = export.plain_config(cfg)
     assert plain.custom_imports.imports == ['mmseg_psmt']

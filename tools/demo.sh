@@ -29,7 +29,7 @@ evaluate() { # config, work dir
         { tail -n 20 "$2/test.log"; exit 1; }
 }
 
-python tools/make_shapes.py
+python tools/dataset_converters/make_shapes.py
 for seed in "$@"; do
     P=$OUT/psmt/seed$seed
     S=${P}_supervised # where the end of the log of PS-MT looks

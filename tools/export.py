@@ -15,12 +15,9 @@ from mmseg.utils import register_all_modules
 from torch import Tensor
 
 from mmseg_psmt.datasets import ColorsToIds
-from mmseg_psmt.engine import (
-    DeferredRuntimeInfoHook,
-    ReliableCheckpointHook,
-)
-from mmseg_psmt.launch import forbid_code_in_checkpoints
+from mmseg_psmt.engine.hooks import ReliableCheckpointHook
 from mmseg_psmt.evaluation import TeacherStudentIoUMetric
+from mmseg_psmt.launch import forbid_code_in_checkpoints
 from mmseg_psmt.models import PSMT
 from mmseg_psmt.options import is_type
 
@@ -29,10 +26,6 @@ NETS = {
     'teacher1': ['teachers.0.'],
     'teacher2': ['teachers.1.'],
     'teachers': ['teachers.0.', 'teachers.1.'],
-}
-STOCK_HOOKS = {
-    ReliableCheckpointHook: 'CheckpointHook',
-    DeferredRuntimeInfoHook: 'RuntimeInfoHook'
 }
 # What testing, inference and test-time augmentation need.
 KEPT = ('default_scope', 'env_cfg', 'log_level', 'log_processor',
@@ -151,9 +144,8 @@ def plain_config(cfg: Config) -> Config:
             for metric in (metrics if isinstance(metrics, list) else [metrics])
         ]
     for hook in cfg.get('default_hooks', {}).values():
-        for ours, stock in STOCK_HOOKS.items():
-            if hook and is_type(HOOKS, hook.type, ours):
-                hook.type = stock
+        if hook and is_type(HOOKS, hook.type, ReliableCheckpointHook):
+            hook.type = 'CheckpointHook'
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
     imports = [name for name in imports if name != 'mmseg_psmt']
@@ -215,7 +207,8 @@ def main() -> None:
     print(f'{args.out} holds {args.which} of {args.checkpoint}; its config '
           f'is {args.out.with_suffix(".py")}')
 
-    if args.which != 'teachers' or cfg.model.get('teachers', {}).get('num') == 1:
+    num = (cfg.model.get('teachers') or {}).get('num', 2)
+    if args.which != 'teachers' or num == 1:
         return
     print('It is the average of the weights of both teachers: one pass '
           'instead of the two whose logits PS-MT averages.')

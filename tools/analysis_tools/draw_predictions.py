@@ -12,7 +12,6 @@ from mmseg.apis import init_model
 from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
 from PIL import Image
-from reproduce import last_checkpoint
 
 from mmseg_psmt.launch import forbid_code_in_checkpoints
 from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
@@ -28,7 +27,7 @@ def parse_args() -> argparse.Namespace:
                         help='evenly from the list')
     parser.add_argument('--labels-only', action='store_true',
                         help='without the images and their masks, whose '
-                        'licence may forbid to pass them on')
+                        'license may forbid to pass them on')
     args = parser.parse_args()
     for word in args.runs:
         name, found, folder = word.partition('=')
@@ -57,8 +56,10 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     if missing:
         raise SystemExit(f'{work_dir} is not tested on {missing[0]}')
     images = [dataset[where[path]] for path in paths]
+    noted = (work_dir / 'last_checkpoint').read_text().strip()
+    here = work_dir / Path(noted).name  # the work dir may have been moved
     model = init_model(
-        cfg, last_checkpoint(work_dir),
+        cfg, str(here) if here.is_file() else noted,
         device='cuda' if torch.cuda.is_available() else 'cpu')
     with torch.no_grad():
         found = [model.test_step(pseudo_collate([image])) for image in images]

