@@ -36,9 +36,8 @@ model = dict(
         decode_head=dict(
             in_channels=64, c1_in_channels=8, channels=8, c1_channels=4)),
     consistency=dict(type='ConfCELoss', threshold=0.2),
-    teachers_init='independent',
+    teachers=dict(init='independent', alternate_every=2),
     warmup_iters=3,
-    alternate_every=2,
     ramp_iters=4)
 train_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(
@@ -54,9 +53,10 @@ WORKERS = 'train_dataloader.num_workers=4'
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
-    subprocess.run([sys.executable, REPO / 'tools/make_shapes.py', '--out',
-                    root / 'shapes', '--num-train', '48', '--num-val', '6'],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([
+        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
+        '--out', root / 'shapes', '--num-train', '48', '--num-val', '6'
+    ], check=True, stdout=subprocess.DEVNULL)
     return root
 
 

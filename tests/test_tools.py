@@ -24,7 +24,7 @@ model = dict(
         decode_head=dict(
             in_channels=64, c1_in_channels=8, channels=8, c1_channels=4)),
     consistency=dict(type='ConfCELoss', threshold=0.2),
-    teachers_init='independent',
+    teachers=dict(init='independent'),
     warmup_iters=2,
     ramp_iters=4)
 train_dataloader = dict(
