@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.hooks import Hook
-from mmengine.hooks.priority import Priority, get_priority
-from mmengine.runner import Runner
+from mmengine.runner import Priority, Runner, get_priority
 from mmseg.models import decode_heads
 from mmseg.utils import register_all_modules
 from test_mixtures import small

@@ -11,7 +11,8 @@ from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 
-import mmseg_psmt  # noqa: F401
+from mmseg_psmt.models import ensemble
+from mmseg_psmt.models.heads import logits_of
 from mmseg_psmt.models.psmt import MEMORY, RAMP, TURN, WARMUP
 
 register_all_modules()
@@ -275,6 +276,20 @@ def test_teachers_take_turns():
         assert torch.equal(value, idle[name])
 
 
+def test_the_other_teacher_assists_the_active_one():
+    model = build(teachers=dict(alternate_every=1, topk=2))
+    with torch.no_grad():
+        for param in model.teachers[1].parameters():
+            param.add_(0.1)
+    images = batch(model)['inputs']['weak']
+    one, two = (logits_of(teacher, images) for teacher in model.teachers)
+    for model.iter, (core, assist) in enumerate([(one, two), (two, one)]):
+        expected = model.upsample(ensemble(core, assist, topk=2), images)
+        assert torch.equal(model.pseudo_logits(images), expected)
+        assert not torch.equal(expected, model.upsample(
+            ensemble(assist, core, topk=2), images))
+
+
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_copies_are_the_mean_of_the_student_at_first(accumulate):
     """And an exponential average once the mean would be slower than that."""
@@ -453,6 +468,11 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
     assert resumed.model.teachers.alternate_every == 10
     assert resumed.model.teachers.decay == pytest.approx(
         1 - 1 / (MEMORY * (1 - WARMUP) * 1000 / 2))
+    own = runner(8)
+    own.model = build(teachers=dict(decay=0.5))
+    hook.after_load_checkpoint(own, checkpoint)
+    assert own.model.teachers.decay == 0.5
+    assert own.model.teachers.alternate_every == 10
     hook.after_load_checkpoint(runner(4, resume=False), checkpoint)
     assert not warnings
     with pytest.raises(ValueError, match='batch of 16.*has 8'):

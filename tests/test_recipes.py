@@ -160,7 +160,7 @@ def test_an_ablation_is_one_word_of_cfg_options(word, data):
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     cfg = load(f'deeplabv3plus_r50_{data}_1-8')
     whole = built(cfg)
-    before = cfg.model.teachers
+    before = dict(cfg.model.teachers)
     cfg.merge_from_dict(
         parser.parse_args(['--cfg-options', word]).cfg_options)
     part = built(cfg)

@@ -2,7 +2,7 @@
 import copy
 import inspect
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn

@@ -10,8 +10,8 @@ from mmseg.registry import HOOKS
 
 from ...options import require_whole
 from ...visualization import grays, painted, palette_of, pictures, sheet
-from .early_warning_hook import tenth
 from ..model import unwrap
+from .early_warning_hook import tenth
 
 NAME = 'pseudo_labels'
 

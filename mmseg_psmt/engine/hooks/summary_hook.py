@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ...options import require
-from .checkpoint_hook import checkpoints
 from ..model import unwrap
+from .checkpoint_hook import checkpoints
 
 # What to try, in this order, if PS-MT is not above its supervised twin.
 REMEDIES = (
