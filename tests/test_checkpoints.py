@@ -68,7 +68,7 @@ def test_no_net_stays_random(held, expected, said, tmp_path, words):
 
 def test_a_net_that_the_model_has_not_is_left_out(tmp_path, words):
     torch.save(dict(state_dict=numbered(build())), tmp_path / 'two.pth')
-    model = build(num_teachers=1)
+    model = build(teachers=dict(num=1))
     load_checkpoint(model, str(tmp_path / 'two.pth'), strict=True)
     assert numbers(model) == [0, 1]
     assert len(words) == 1 and 'teachers.1' in words[0]

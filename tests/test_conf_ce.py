@@ -1,4 +1,4 @@
-"""Conf-CE and its rivals against loops over pixels."""
+"""Conf-CE and its rival against loops over pixels."""
 import math
 
 import numpy as np
@@ -60,39 +60,6 @@ def test_conf_ce_is_the_formula(batch, threshold, reduction, masked):
         assert module(logits, targets, valid).item() == loss.item()
 
 
-@pytest.mark.parametrize('reduction', ['kept', 'valid'])
-def test_class_weights_weigh_the_average_too(batch, reduction):
-    logits, targets, valid = batch
-    weights = [0.5, 3., 1., 0.1, 2.]
-    total, number = 0., 0.
-    for student, teacher in pixels(logits, targets, valid):
-        label, confidence = np.argmax(teacher), max(teacher)
-        if confidence >= 0.6:
-            total -= weights[label] * confidence * math.log(student[label])
-        if confidence >= 0.6 or reduction == 'valid':
-            number += weights[label]
-    loss = ConfCELoss(0.6, reduction, class_weight=weights)
-    assert loss(logits, targets, valid).item() == pytest.approx(
-        total / number, rel=1e-6)
-    assert not loss.state_dict()
-
-
-def test_few_and_light_pixels_are_averaged(batch):
-    """Their weights sum to less than 1."""
-    logits, targets, valid = batch
-    valid = torch.zeros_like(valid)
-    valid[0, 0, 0] = True
-    plain = conf_ce(logits, targets, 0., valid)
-    light = ConfCELoss(0., class_weight=[0.1] * 5)(logits, targets, valid)
-    assert light.item() == pytest.approx(plain.item(), rel=1e-6)
-
-
-@pytest.mark.parametrize('weights', [[1.] * 4, [1.] * 6])
-def test_class_weights_are_one_for_each_class(batch, weights):
-    with pytest.raises(ValueError, match=f'{len(weights)} weights for 5'):
-        ConfCELoss(class_weight=weights)(*batch)
-
-
 def test_the_default_averages_as_the_formula_of_the_paper(batch):
     logits, targets, valid = batch
     expected = conf_ce_by_hand(logits, targets, 0.9, valid, 'valid')
@@ -120,7 +87,6 @@ def test_nothing_confident_is_zero_with_a_graph(batch, reduction):
 @pytest.mark.parametrize('loss_fn', [
     ConfCELoss(0.6, 'kept'),
     ConfCELoss(0.6, 'valid'),
-    PseudoLabelCELoss(),
     SoftmaxMSELoss()
 ])
 def test_padding_alone_is_zero_with_a_graph(batch, loss_fn):
@@ -139,9 +105,7 @@ def test_one_class_costs_nothing():
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
-@pytest.mark.parametrize(
-    'loss_fn', [ConfCELoss(0.5), PseudoLabelCELoss(),
-                SoftmaxMSELoss()])
+@pytest.mark.parametrize('loss_fn', [ConfCELoss(0.5), SoftmaxMSELoss()])
 def test_gradient_reaches_the_student_alone(batch, loss_fn):
     logits, targets, valid = batch
     loss_fn(logits, targets, valid).backward()
@@ -177,22 +141,6 @@ def test_wrong_options_are_refused(bad):
         ConfCELoss(**bad)
     with pytest.raises(ValueError, match=name):
         conf_ce(logits, logits, **bad)
-
-
-@pytest.mark.parametrize('weights', [[1., -1.], [1., 0.], 2., ['a', 'b']])
-def test_wrong_class_weights_are_refused(weights):
-    with pytest.raises(ValueError, match='class_weight'):
-        ConfCELoss(class_weight=weights)
-
-
-def test_pseudo_label_ce_is_the_formula(batch):
-    logits, targets, valid = batch
-    costs = [
-        -math.log(student[np.argmax(teacher)])
-        for student, teacher in pixels(logits, targets, valid)
-    ]
-    assert PseudoLabelCELoss()(logits, targets, valid).item() == pytest.approx(
-        sum(costs) / len(costs), rel=1e-6)
 
 
 def test_softmax_mse_is_the_formula(batch):

@@ -1,4 +1,5 @@
 """A typo is answered with the name that was meant."""
+import inspect
 import runpy
 import sys
 
@@ -7,7 +8,8 @@ from mmseg.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from test_psmt import build
 
 from mmseg_psmt.launch import run_mmseg_tool
-from mmseg_psmt.options import did_you_mean
+from mmseg_psmt.models.teachers import Teachers
+from mmseg_psmt.options import MOVED, did_you_mean
 
 
 @pytest.mark.parametrize('make, meant', [
@@ -29,6 +31,19 @@ def test_the_name_that_was_meant(make, meant):
     with pytest.raises(Exception) as error:
         make()
     assert did_you_mean(error.value) == f'Did you mean {meant!r}?'
+
+
+@pytest.mark.parametrize('old, new', [
+    ('num_teachers', 'num'), ('teachers_init', 'init'),
+    ('ema_decay', 'decay'), ('alternate_every', 'alternate_every'),
+    ('teacher_norm', 'norm'), ('assist_topk', 'topk')])
+def test_an_option_of_version_0_1_says_where_it_is_now(old, new):
+    with pytest.raises(TypeError) as error:
+        build(**{old: 1})
+    assert did_you_mean(error.value) == (
+        f'It is model.teachers.{new} since version 0.2')
+    assert MOVED[old] == f'teachers.{new}'
+    assert new in inspect.signature(Teachers).parameters
 
 
 @pytest.mark.parametrize('error', [

@@ -45,7 +45,7 @@ WARMUP = 20
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    """Bands whose colour tells the class: 5 labelled and 8 other images."""
+    """Bands whose color tells the class: 5 labeled and 8 other images."""
     root = tmp_path_factory.mktemp('root')
     shapes, rng = root / 'shapes', np.random.default_rng(0)
     lists = shapes / 'ImageSets/Segmentation'
@@ -74,7 +74,7 @@ def train(root, work_dir, iters, interval=10, at_start=False, **options):
         'deeplabv3plus_r18_shapes_1-8', root, work_dir, {}, **{
             'model.data_preprocessor.size': (32, 32),
             'model.warmup_iters': WARMUP,
-            'model.ema_decay': 0.9,
+            'model.teachers.decay': 0.9,
             'model.consistency.threshold': 0.6,
             'optim_wrapper.optimizer.lr': 0.2,
             'train_dataloader.batch_size': 5,
@@ -112,7 +112,8 @@ def healthy(root, tmp_path_factory):
     """Work dir of a training that goes well, and its warnings."""
     work_dir = tmp_path_factory.mktemp('healthy')
     return work_dir, train(root, work_dir, 40, **{
-        'train_cfg.val_interval': 10})
+        'train_cfg.val_interval': 10,
+        'default_hooks.checkpoint.interval': 40})
 
 
 def test_a_healthy_training_is_quiet(root, healthy):
@@ -148,7 +149,7 @@ NETS = ('segmentor', 'teachers.0', 'teachers.1')
 def test_no_confident_pixel(root, tmp_path):
     first, second = train(root, tmp_path, 6, interval=2, **{
         'model.consistency.threshold': 1., 'model.warmup_iters': 2,
-        'model.num_teachers': 1, 'model.ema_decay': 0.})
+        'model.teachers.num': 1, 'model.teachers.decay': 0.})
     assert first.startswith('4: 0.00% of the unlabeled pixels')
     assert second.startswith('6: ')
     assert first.index('model.warmup_iters (2)') < first.index('load_from')
@@ -165,7 +166,7 @@ def test_confidence_falls_after_a_resume(root, healthy, tmp_path):
     assert share < best / 10 and best > 50
 
 
-def test_a_class_is_never_pseudo_labelled(root, healthy, tmp_path):
+def test_a_class_is_never_pseudo_labeled(root, healthy, tmp_path):
     options = biased(healthy, tmp_path / 'biased.pth', NETS, 2, -100.)
     message, = train(root, tmp_path, 3, interval=3, **options)
     assert message.startswith(
@@ -189,19 +190,20 @@ def test_all_pseudo_labels_are_one_class(root, healthy, tmp_path):
 def test_teachers_are_far_below_the_student(root, healthy, tmp_path):
     options = biased(healthy, tmp_path / 'biased.pth', NETS[1:], 0, 100.)
     message, = train(root, tmp_path, 2, **options, **{
-        'model.ema_decay': 0.999, 'train_cfg.val_interval': 2})
+        'model.teachers.decay': 0.999, 'train_cfg.val_interval': 2})
     assert message.startswith('2: the mIoU of the teachers is ')
     teachers, gap, student = map(
         float, re.findall(r'\d+\.\d+', message)[:3])
     assert teachers < 20 and student > 80
     assert student - teachers == pytest.approx(gap, abs=0.011)
-    assert 'model.ema_decay (0.999)' in message
+    assert 'model.teachers.decay (0.999)' in message
 
 
 def test_teachers_are_identical(root, tmp_path):
     messages = train(root, tmp_path, 5, interval=2, **{
         'optim_wrapper.optimizer.lr': 0., 'model.warmup_iters': 1,
-        'model.alternate_every': 1, 'model.consistency.threshold': 0.})
+        'model.teachers.alternate_every': 1,
+        'model.consistency.threshold': 0.})
     same = [m for m in messages if 'both teachers have the same w' in m]
     assert [m.split(':')[0] for m in same] == ['3', '5']
 
@@ -213,7 +215,7 @@ def test_copies_differ_after_the_first_step(root, tmp_path):
     ]
 
 
-def test_fewer_labelled_images_than_a_batch(root, tmp_path):
+def test_fewer_labeled_images_than_a_batch(root, tmp_path):
     few, short = train(root, tmp_path, 1, at_start=True, **{
         'train_dataloader.batch_size': 6})
     assert few.startswith('0: 5 labeled images are fewer than a batch of 6')
@@ -418,7 +420,7 @@ def test_the_metric_keeps_the_iou_of_each_class():
 
 
 def test_whole_intervals_after_warmup_and_resume():
-    model = build(warmup_iters=4, num_teachers=1)
+    model = build(warmup_iters=4, teachers=dict(num=1))
     for start, expected in ((0, [6, 9]), (5, [7, 10]), (9, [])):
         runner, hook = fake_runner(model), EarlyWarningHook(3)
         runner.iter = start

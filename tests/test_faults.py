@@ -2,6 +2,7 @@
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ FAULTY = '''
 _base_ = 'tiny.py'
 custom_imports = dict(imports=['mmseg_psmt', 'faults'])
 custom_hooks = [*_base_.psmt.hooks, dict(type='FaultHook', rank=-1, deeds=@)]
-model = dict(teachers_init='copy', warmup_iters=1)
+model = dict(teachers=dict(init='copy'), warmup_iters=1)
 train_cfg = dict(max_iters=1000, val_interval=1000)
 default_hooks = dict(checkpoint=dict(interval=1000))
 train_dataloader = dict(
@@ -44,12 +45,19 @@ train_dataloader = dict(
 '''
 
 
-@pytest.fixture
-def root(tmp_path):
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    out = tmp_path_factory.mktemp('drawn') / 'shapes'
     subprocess.run([
-        sys.executable, REPO / 'tools/make_shapes.py', '--out',
-        tmp_path / 'shapes', '--num-train', '48', '--num-val', '4'
+        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
+        '--out', out, '--num-train', '48', '--num-val', '4'
     ], check=True)
+    return out
+
+
+@pytest.fixture
+def root(shapes, tmp_path):
+    shutil.copytree(shapes, tmp_path / 'shapes')
     (tmp_path / 'tiny.py').write_text(TINY)
     return tmp_path
 
@@ -159,7 +167,7 @@ def test_a_work_dir_that_cannot_be_made_is_named(root):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Twelve images of one grey value each."""
+    """Twelve images of one gray value each."""
     for i in range(12):
         save(tmp_path / f'photos/{i:02}.png', 20 * i)
     return tmp_path / 'photos'
@@ -253,7 +261,7 @@ def pairs(labeled, unlabeled):
 
 @pytest.mark.parametrize('how', BREAK)
 @pytest.mark.parametrize('name', ['b.png', 'b_mask.png'])
-def test_a_broken_labelled_file_is_named(tmp_path, how, name):
+def test_a_broken_labeled_file_is_named(tmp_path, how, name):
     for i, stem in enumerate('ab'):
         save(tmp_path / f'{stem}.png', i)
         Image.fromarray(np.eye(12, 10, dtype=np.uint8), 'P').save(

@@ -140,7 +140,7 @@ def stock_segmentor(kind):
     return ConfigDict(shrink(model.to_dict()))
 
 
-def randomise(net):
+def randomize(net):
     for name, tensor in net.state_dict().items():
         if name.endswith('running_var'):
             tensor.uniform_(0.5, 2.)
@@ -153,7 +153,7 @@ def randomise(net):
 def build(kind):
     torch.manual_seed(0)
     net = revert_sync_batchnorm(MODELS.build(stock_segmentor(kind)))
-    randomise(net)
+    randomize(net)
     return net.eval()
 
 
@@ -179,7 +179,7 @@ def test_every_head_of_mmseg_has_a_verdict():
 
 
 def test_the_table_of_heads_is_the_generated_one():
-    page = runpy.run_path('tools/list_heads.py')['page']()
+    page = runpy.run_path('tools/misc/list_heads.py')['page']()
     assert page == Path('docs/heads.md').read_text()
 
 
@@ -242,7 +242,7 @@ def test_head_trains(kind):
             one_pass=False,
             consistency=dict(type='ConfCELoss', threshold=0.)))
     model = revert_sync_batchnorm(model)
-    randomise(model.segmentor)
+    randomize(model.segmentor)
     model.teachers.init_from(model.segmentor)
     perturbations = []
     t_vat = model.tvat.forward

@@ -94,8 +94,7 @@ def test_no_pixel_counts(cfg):
 
 
 @pytest.mark.parametrize('cfg', [*LOSSES, dict(type='ConfCELoss'),
-                                 dict(type='SoftmaxMSELoss'),
-                                 dict(type='PseudoLabelCELoss')])
+                                 dict(type='SoftmaxMSELoss')])
 @pytest.mark.parametrize('wrong', [float('nan'), float('inf')])
 def test_what_is_not_finite_where_nothing_counts_changes_nothing(cfg, wrong):
     loss = build_consistency(cfg, 7, 255)

@@ -54,8 +54,8 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp('data')
     voc = root / 'VOCdevkit/VOC2012'
     subprocess.run([
-        sys.executable, REPO / 'tools/make_shapes.py', '--out', voc,
-        '--num-train', '48', '--num-val', '4'
+        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
+        '--out', voc, '--num-train', '48', '--num-val', '4'
     ], check=True)
     (voc / 'SegmentationClassAug').symlink_to('SegmentationClass')
     return root
@@ -73,7 +73,7 @@ def small(name, data, work_dir, net, **options):
         'model.data_preprocessor.size': (64, 64),
         'model.data_preprocessor.mask_padding': False,
         'model.warmup_iters': 4,
-        'model.alternate_every': 3,
+        'model.teachers.alternate_every': 3,
         'model.ramp_iters': 4,
         'model.consistency': dict(type='ConfCELoss', threshold=0.1),
         'train_dataloader.batch_size': 2,
@@ -85,7 +85,7 @@ def small(name, data, work_dir, net, **options):
         'test_dataloader.persistent_workers': False,
         'train_cfg.val_interval': 100,
         'default_hooks.logger.interval': 5,
-        'default_hooks.checkpoint.interval': 10,
+        'default_hooks.checkpoint.interval': 6,
         'default_hooks.checkpoint.max_keep_ckpts': 9,
         'work_dir': str(work_dir),
         'log_level': 'ERROR',
@@ -124,18 +124,18 @@ def test_mixture_trains_resumes_tests_and_exports(name, data, tmp_path,
     register_all_modules()
     Runner.from_cfg(
         small(name, data, tmp_path / 'a', MIXTURES[name],
-              **{'train_cfg.max_iters': 20})).train()
+              **{'train_cfg.max_iters': 12})).train()
     runner = Runner.from_cfg(
         small(name, data, tmp_path / 'a', MIXTURES[name], resume=True,
-              **{'train_cfg.max_iters': 22}))
+              **{'train_cfg.max_iters': 14}))
     runner.train()
-    assert runner.iter == 22
-    first, last = (saved(tmp_path / 'a', i) for i in (10, 20))
+    assert runner.iter == 14
+    first, last = (saved(tmp_path / 'a', i) for i in (6, 12))
     for net in ('segmentor', 'teachers.0', 'teachers.1'):
         assert any(
             not torch.equal(first[key], last[key])
             for key in last if key.startswith(net)), net
-    checkpoint = tmp_path / 'a/iter_22.pth'
+    checkpoint = tmp_path / 'a/iter_14.pth'
     source = runner.model.eval()
     metrics = runner.test()
     assert 0 <= metrics['mIoU'] <= 100 and 'student/mIoU' in metrics
@@ -200,7 +200,7 @@ def test_layer_decay_is_that_of_the_plain_network(independent):
         dict(
             type='PSMT',
             segmentor=segmentor,
-            teachers_init='independent' if independent else 'copy',
+            teachers=dict(init='independent' if independent else 'copy'),
             warmup_iters=int(independent)))
 
     def rates(net, constructor):

@@ -11,7 +11,8 @@ from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 
-import mmseg_psmt  # noqa: F401
+from mmseg_psmt.models import ensemble
+from mmseg_psmt.models.heads import logits_of
 from mmseg_psmt.models.psmt import MEMORY, RAMP, TURN, WARMUP
 
 register_all_modules()
@@ -127,9 +128,7 @@ def test_loss_is_the_algorithm_of_the_paper():
         one_pass=False,
         unsup_weight=2.,
         warmup_iters=1,
-        ramp_iters=10,
-        ramp_kind='linear',
-        consistency=dict(type='PseudoLabelCELoss'))
+        ramp_iters=10)
     model.segmentor.decode_head.dropout = None
     model.iter = 6
     data = batch(model)
@@ -141,11 +140,12 @@ def test_loss_is_the_algorithm_of_the_paper():
 
     inputs = data['inputs']
     with torch.no_grad():
-        target = up(
+        confidence, target = up(
             sum(teacher(inputs['weak'])
-                for teacher in model.teachers) / 2).argmax(1)
-        unsup = torch.nn.functional.cross_entropy(
-            up(model.segmentor(inputs['strong'])), target)
+                for teacher in model.teachers) / 2).softmax(1).max(1)
+        unsup = (confidence * torch.nn.functional.cross_entropy(
+            up(model.segmentor(inputs['strong'])), target,
+            reduction='none')).mean()
         label = torch.cat([
             sample.gt_sem_seg.data
             for sample in data['data_samples']['labeled']
@@ -158,17 +158,15 @@ def test_loss_is_the_algorithm_of_the_paper():
 
 
 @pytest.mark.parametrize('options', [
-    dict(num_teachers=1),
+    dict(teachers=dict(num=1)),
     dict(tvat=None),
-    dict(perturb=['labeled']),
-    dict(perturb=['unlabeled']),
-    dict(perturb=[]),
+    dict(tvat_with='active'),
     dict(perturb_at='conv_seg'),
     dict(mix=[]),
     dict(mix=[dict(type='TeacherGuidedCutMix', num_boxes=3, area=(.25, .5))]),
     dict(mix=[dict(type='RandomZoom', prob=1.)]),
-    dict(assist_topk=2),
-    dict(teacher_norm='batch'),
+    dict(teachers=dict(topk=2)),
+    dict(teachers=dict(norm='batch')),
     dict(consistency=dict(type='SoftmaxMSELoss')),
     dict(consistency=dict(type='ConfCELoss', threshold=0.9)),
 ])
@@ -192,7 +190,7 @@ def test_a_batch_of_one_is_mixed():
         **data)['unsup.loss']
 
 
-def test_unlabelled_images_need_no_masks():
+def test_unlabeled_images_need_no_masks():
     model = build()
     assert 'unsup.correct' in model.loss(**batch(model))
     assert 'unsup.correct' not in model.loss(**batch(model, masks=False))
@@ -210,7 +208,8 @@ def test_padding_does_not_reach_the_unsupervised_loss():
 
 
 def test_batch_norm_of_the_teachers_uses_the_batch_but_keeps_its_buffers():
-    running, by_batch = build(), build(teacher_norm='batch').train()
+    running = build()
+    by_batch = build(teachers=dict(norm='batch')).train()
     by_batch.load_state_dict(running.state_dict())
     before = copy.deepcopy(by_batch.state_dict())
     data = batch(running)
@@ -234,7 +233,7 @@ def test_what_the_segmentor_fixes_stays_fixed_in_its_teachers(
         fixed, untouched):
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.backbone.update(fixed)
-    model = build(segmentor=segmentor, teacher_norm='batch').train()
+    model = build(segmentor=segmentor, teachers=dict(norm='batch')).train()
     for net in (model.segmentor, *model.teachers):
         modes = {name: module.training for name, module in net.named_modules()
                  if isinstance(module, torch.nn.BatchNorm2d)}
@@ -258,15 +257,15 @@ def test_what_the_segmentor_fixes_stays_fixed_in_its_teachers(
 
 
 def test_teachers_take_turns():
-    model = build(alternate_every=3, warmup_iters=2)
+    model = build(teachers=dict(alternate_every=3), warmup_iters=2)
     turns = []
     for model.iter in range(2, 14):
-        turns.append(model.active)
+        turns.append(model.teachers.active)
     assert turns == [0] * 3 + [1] * 3 + [0] * 3 + [1] * 3
     with torch.no_grad():
         for param in model.segmentor.parameters():
             param.add_(1)
-    model.ema_decay = 0.
+    model.teachers.decay = 0.
     model.iter = 5
     idle = copy.deepcopy(model.teachers[0].state_dict())
     expected = copy.deepcopy(model.segmentor)
@@ -277,10 +276,25 @@ def test_teachers_take_turns():
         assert torch.equal(value, idle[name])
 
 
+def test_the_other_teacher_assists_the_active_one():
+    model = build(teachers=dict(alternate_every=1, topk=2))
+    with torch.no_grad():
+        for param in model.teachers[1].parameters():
+            param.add_(0.1)
+    images = batch(model)['inputs']['weak']
+    one, two = (logits_of(teacher, images) for teacher in model.teachers)
+    for model.iter, (core, assist) in enumerate([(one, two), (two, one)]):
+        expected = model.upsample(ensemble(core, assist, topk=2), images)
+        assert torch.equal(model.pseudo_logits(images), expected)
+        assert not torch.equal(expected, model.upsample(
+            ensemble(assist, core, topk=2), images))
+
+
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_copies_are_the_mean_of_the_student_at_first(accumulate):
     """And an exponential average once the mean would be slower than that."""
-    model = build(ema_decay=0.75, warmup_iters=4, alternate_every=4)
+    model = build(
+        teachers=dict(decay=0.75, alternate_every=4), warmup_iters=4)
     model.set_schedule(99, 99, accumulate)
     weight = [net.decode_head.conv_seg.bias.data
               for net in (model.segmentor, *model.teachers)]
@@ -303,15 +317,15 @@ def test_copies_are_the_mean_of_the_student_at_first(accumulate):
 
 
 def test_independent_teachers_follow_with_the_decay_alone():
-    model = build(teachers_init='independent', warmup_iters=1)
+    model = build(teachers=dict(init='independent'), warmup_iters=1)
     model.iter = 1
-    assert model.decay == model.ema_decay == 0.996
+    assert model.teachers.present_decay == model.teachers.decay == 0.996
 
 
 @pytest.mark.parametrize('options,trained,lengths', [
     (dict(), False, (WARMUP * 1000, RAMP * 1000)),
     (dict(), True, (0, RAMP * 1000)),
-    (dict(teachers_init='independent'), True,
+    (dict(teachers=dict(init='independent')), True,
      (WARMUP * 1000, RAMP * 1000)),
     (dict(warmup_iters=7, ramp_iters=0), False, (7, 0)),
     (dict(warmup_iters=7), True, (7, RAMP * 1000)),
@@ -320,42 +334,39 @@ def test_lengths_follow_the_schedule_unless_given(options, trained, lengths):
     model = build(**options)
     model.set_schedule(1000, 10, trained=trained)
     assert (model.warmup_iters, model.ramp_iters) == lengths
-    assert model.iters_per_pass == 10
+    assert model.teachers.alternate_every == 10
 
 
 @pytest.mark.parametrize('options,max_iters,every,decay', [
     (dict(), 100_000, 300, 0.996),
     (dict(), 1000, TURN * 700, 1 - 1 / (MEMORY * 350)),
-    (dict(num_teachers=1), 1000, TURN * 700, 1 - 1 / (MEMORY * 700)),
-    (dict(alternate_every=7, ema_decay=0.9999), 1000, 7, 0.9999),
+    (dict(num=1), 1000, TURN * 700, 1 - 1 / (MEMORY * 700)),
+    (dict(alternate_every=7, decay=0.9999), 1000, 7, 0.9999),
     (dict(), 3, 1, 0.),
 ])
 def test_teachers_follow_faster_in_a_short_training(options, max_iters, every,
                                                     decay):
-    model = build(**options)
+    model = build(teachers=options)
     model.set_schedule(max_iters, 300)
-    assert model.alternate_every == every
-    assert model.ema_decay == pytest.approx(decay)
+    assert model.teachers.alternate_every == every
+    assert model.teachers.decay == pytest.approx(decay)
 
 
 def test_teachers_take_turns_by_pass():
     model = build(warmup_iters=2)
-    model.iters_per_pass = 2
+    model.set_schedule(1000, iters_per_pass=2)
     turns = []
     for model.iter in range(2, 8):
-        turns.append(model.active)
+        turns.append(model.teachers.active)
     assert turns == [0, 0, 1, 1, 0, 0]
 
 
-@pytest.mark.parametrize('num_teachers', [1, 2])
-def test_a_plain_checkpoint_goes_to_student_and_teachers(
-        num_teachers, tmp_path):
+@pytest.mark.parametrize('num', [1, 2])
+def test_a_plain_checkpoint_goes_to_student_and_teachers(num, tmp_path):
     plain = MODELS.build(SEGMENTOR)
     torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
     model = build(
-        num_teachers=num_teachers,
-        teachers_init='independent',
-        warmup_iters=1)
+        teachers=dict(num=num, init='independent'), warmup_iters=1)
     load_checkpoint(model, str(tmp_path / 'plain.pth'), strict=True)
     for net in (model.segmentor, *model.teachers):
         for name, value in net.state_dict().items():
@@ -373,7 +384,7 @@ def test_initial_teachers():
     copies = build()
     assert torch.equal(weights(copies.segmentor), weights(copies.teachers[0]))
     assert torch.equal(weights(copies.segmentor), weights(copies.teachers[1]))
-    own = build(teachers_init='independent', warmup_iters=1)
+    own = build(teachers=dict(init='independent'), warmup_iters=1)
     nets = [weights(net) for net in (own.segmentor, *own.teachers)]
     assert not torch.equal(nets[0], nets[1])
     assert not torch.equal(nets[1], nets[2])
@@ -381,7 +392,7 @@ def test_initial_teachers():
 
 @pytest.mark.parametrize('init', ['independent', 'copy'])
 def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
-    model = build(teachers_init=init, warmup_iters=2).train()
+    model = build(teachers=dict(init=init), warmup_iters=2).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     messages = []
     runner = SimpleNamespace(
@@ -394,7 +405,7 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         optim_wrapper=OptimWrapper(optimizer), param_schedulers=None)
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
     hook.before_train(runner)
-    assert model.iters_per_pass == 4
+    assert model.teachers.alternate_every == 1
     for runner.iter in range(4):
         hook.before_train_iter(runner, runner.iter)
         before = copy.deepcopy(model.teachers.state_dict())
@@ -454,6 +465,14 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
     resumed.model.set_schedule(5000, 10, trained=True)  # a longer one
     assert resumed.model.warmup_iters == WARMUP * 1000
     assert resumed.model.ramp_iters == RAMP * 1000
+    assert resumed.model.teachers.alternate_every == 10
+    assert resumed.model.teachers.decay == pytest.approx(
+        1 - 1 / (MEMORY * (1 - WARMUP) * 1000 / 2))
+    own = runner(8)
+    own.model = build(teachers=dict(decay=0.5))
+    hook.after_load_checkpoint(own, checkpoint)
+    assert own.model.teachers.decay == 0.5
+    assert own.model.teachers.alternate_every == 10
     hook.after_load_checkpoint(runner(4, resume=False), checkpoint)
     assert not warnings
     with pytest.raises(ValueError, match='batch of 16.*has 8'):
@@ -466,7 +485,8 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
 
 def test_copies_stay_copies_until_the_warmup_ends():
     """The first update of a teacher copies the student once more."""
-    model = build(warmup_iters=2, alternate_every=9).train()
+    model = build(
+        warmup_iters=2, teachers=dict(alternate_every=9)).train()
     data = batch(model)
     assert 'unsup.loss' not in model.loss(**data)
     name = 'decode_head.conv_seg.weight'
@@ -485,7 +505,7 @@ def test_copies_stay_copies_until_the_warmup_ends():
 
 def test_predict_with_each_net():
     model = build(
-        teachers_init='independent',
+        teachers=dict(init='independent'),
         warmup_iters=1,
         predict_with=['teachers', 'student']).eval()
     images = torch.rand(2, 3, SIZE, SIZE)
@@ -527,25 +547,28 @@ def test_sliding_inference():
 
 
 @pytest.mark.parametrize('name, value', [
-    ('num_teachers', 3),
+    ('teachers', dict(num=3)),
+    ('teachers', dict(init='random')),
+    ('teachers', dict(decay=1.5)),
+    ('teachers', dict(alternate_every=0)),
+    ('teachers', dict(norm='layer')),
+    ('teachers', dict(topk=0)),
+    ('teachers', dict(nun=2)),
+    ('teachers', None),
     ('pretrained', 'weights.pth'),
-    ('teachers_init', 'random'),
     ('warmup_iters', -1),
-    ('ema_decay', 1.5),
-    ('alternate_every', 0),
-    ('teacher_norm', 'layer'),
-    ('assist_topk', 0),
-    ('perturb', ['unlabelled']),
+    ('tvat_with', 'student'),
     ('unsup_weight', -1),
     ('ramp_iters', -5),
-    ('ramp_kind', 'cubic'),
     ('predict_with', 'teacher3'),
     ('predict_with', []),
     ('tvat', dict(type='TVAT', eps=-1)),
     ('consistency', dict(type='ConfCELoss', threshold=2)),
 ])
 def test_silly_options_are_refused(name, value):
-    with pytest.raises(ValueError):
+    option = [*value][0] if name == 'teachers' and value else name
+    option = dict(tvat='eps', consistency='threshold').get(name, option)
+    with pytest.raises(ValueError, match=option):
         build(**{name: value})
 
 
@@ -588,7 +611,9 @@ def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.backbone.frozen_stages = 1
     model = build(
-        segmentor=segmentor, teachers_init='independent', warmup_iters=1)
+        segmentor=segmentor,
+        teachers=dict(init='independent'),
+        warmup_iters=1)
     for _ in range(2):
         model.train()
     for net in (model.segmentor, *model.teachers):
@@ -602,7 +627,7 @@ def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():
 @pytest.mark.parametrize('init', ['copy', 'independent'])
 def test_batch_norm_of_the_teachers_after_the_warmup(init):
     model = build(
-        teacher_norm='batch', teachers_init=init, warmup_iters=1).train()
+        teachers=dict(norm='batch', init=init), warmup_iters=1).train()
     model.iter = 1
     norm = model.teachers[0].decode_head.image_pool[1].bn
     assert norm.training and not norm.track_running_stats

@@ -2,6 +2,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.loops import IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from mmseg_psmt.datasets import PairSampler, SemiSegDataset
-from mmseg_psmt.engine import ReliableCheckpointHook
+from mmseg_psmt.engine import PreemptionHook, ReliableCheckpointHook
 from mmseg_psmt.stack import allow_checkpoint_globals, skip_trained_data
 
 REPO = Path(__file__).resolve().parents[1]
@@ -36,9 +38,8 @@ model = dict(
         decode_head=dict(
             in_channels=64, c1_in_channels=8, channels=8, c1_channels=4)),
     consistency=dict(type='ConfCELoss', threshold=0.2),
-    teachers_init='independent',
+    teachers=dict(init='independent', alternate_every=2),
     warmup_iters=3,
-    alternate_every=2,
     ramp_iters=4)
 train_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(
@@ -54,9 +55,10 @@ WORKERS = 'train_dataloader.num_workers=4'
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
-    subprocess.run([sys.executable, REPO / 'tools/make_shapes.py', '--out',
-                    root / 'shapes', '--num-train', '48', '--num-val', '6'],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([
+        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
+        '--out', root / 'shapes', '--num-train', '48', '--num-val', '6'
+    ], check=True, stdout=subprocess.DEVNULL)
     return root
 
 
@@ -211,6 +213,19 @@ def test_terminated_on_two_ranks(root):
     assert 'SIGTERM: ended after iteration 5' in out
     out = train(root, 'ranks', {}, '--resume', ranks=2)
     assert f'Resuming from {root}/ranks/iter_5.pth' in out
+
+
+def test_sigterm_is_left_alone_beside_another_checkpoint_hook(caplog):
+    handler = signal.getsignal(signal.SIGTERM)
+    hook = PreemptionHook()
+    runner = SimpleNamespace(
+        hooks=[CheckpointHook(by_epoch=False), hook], iter=0,
+        logger=logging.getLogger('preemption'))
+    hook.before_train(runner)
+    hook.after_train_iter(runner, 0)
+    assert signal.getsignal(signal.SIGTERM) == handler
+    hook.after_train(runner)
+    assert "checkpoint.type='ReliableCheckpointHook'" in caplog.text
 
 
 @pytest.fixture
