@@ -148,6 +148,40 @@ assert (one == two).all() and one.shape == (89, 55)
         path.stem for path in (mine / 'mine/images/train').iterdir()}
 
 
+PAGES = [REPO / 'README.md', REPO / 'configs/psmt/README.md',
+         *sorted((REPO / 'docs').glob('*.md'))]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text()
+    for link in re.findall(r'\]\(([^)\s]+)\)', text):
+        target, _, anchor = link.partition('#')
+        if '://' in target:
+            continue
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), link
+        if anchor:
+            heads = [re.sub(r'[^\w\- ]', '', head).lower().replace(' ', '-')
+                     for head in re.findall(r'^#+ (.*)', file.read_text(), re.M)]
+            assert anchor in heads, link
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page):
+    text = page.read_text()
+    # those of another version are named with its commit
+    text = '\n'.join(part for part in text.split('\n\n')
+                     if '84eed6d' not in part)
+    for name in re.findall(r'\b(?:tools|tests|configs|docs)/[\w./-]+\.\w+',
+                           text):
+        assert (REPO / name).exists(), name
+
+
+def test_the_readme_is_short():
+    assert len(PAGES[0].read_text().splitlines()) <= 120
+
+
 def labels():
     generator = torch.Generator().manual_seed(0)
     samples = [SegDataSample() for _ in range(2)]
