@@ -162,9 +162,10 @@ def test_links_lead_somewhere(page):
         file = (page.parent / target).resolve() if target else page
         assert file.exists(), link
         if anchor:
-            heads = [re.sub(r'[^\w\- ]', '', head).lower().replace(' ', '-')
-                     for head in re.findall(r'^#+ (.*)', file.read_text(), re.M)]
-            assert anchor in heads, link
+            heads = re.findall(r'^#+ (.*)', file.read_text(), re.M)
+            assert anchor in [
+                re.sub(r'[^\w\- ]', '', head).lower().replace(' ', '-')
+                for head in heads], link
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
