@@ -218,7 +218,7 @@ def _tool(name: str) -> str:
     """Path of a tool of this project, not of mmseg's of the same name."""
     tools = Path('tools')
     if not (tools / 'check_data.py').is_file():
-        tools = Path(__file__).parents[2] / 'tools'
+        tools = Path(__file__).parents[3] / 'tools'
     return _short(tools / name)
 
 
