@@ -1,4 +1,4 @@
-"""reproduce.py trains, benchmark_table.py reads what it logged."""
+"""reproduce.py trains and records, results.py reads both."""
 import csv
 import hashlib
 import io
@@ -15,9 +15,8 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / 'tools'))
-import benchmark_table as bench  # noqa: E402
-import compare  # noqa: E402
 import reproduce  # noqa: E402
+from analysis_tools import results  # noqa: E402
 
 TINY = '''
 train_dataloader = dict(
@@ -41,7 +40,7 @@ benchmark = dict(
     method='PS-MT', data='A & B_1', protocol='CPS 1/8', published=75.7)
 '''
 SUPERVISED = f'''{BASE}_supervised.py'
-model = {NET}{TINY}benchmark = dict(published=None)
+model = {NET}{TINY}benchmark = dict(data='A & B_1', published=None)
 '''
 
 
@@ -66,7 +65,7 @@ def root(tmp_path_factory):
     code, out = call('reproduce', root, 'psmt.py', 'plain.py', '--seeds', 0, 1)
     assert code == 0, out[-3000:]
     assert '0 of 4 done' in out and '4 of 4 done' in out
-    assert re.search(r'\| PS-MT .*\| 0, 1 \| \d+\.\d+ ± ', out)
+    assert re.search(r'\| psmt .*\| 0, 1 \| \d+\.\d+ ± ', out)
     return root
 
 
@@ -112,6 +111,12 @@ def change_entries(work_dir, change):
         json.dumps(entry) + '\n' for entry in change(lines)))
 
 
+def table(*folders):
+    """The rows of trainings, and why others are none."""
+    records, notes = results.collect(folders)
+    return results.table(records), notes
+
+
 def files(folder):
     return {path: path.stat().st_mtime for path in folder.rglob('*')}
 
@@ -135,20 +140,22 @@ def test_a_cut_training_is_named_resumed_and_tested(root, copy):
                                        for entry in lines[:3]])
     log = start(cut)[2]
     log.write_text(log.read_text().partition('Saving checkpoint at 4')[0])
-    row = only(bench.table([cut]))
-    assert row['mIoU student'] == 'not finished (3 of 4)'
-    assert row['hours'] == '6.00'
+    rows, notes = table(cut)
+    assert not rows
+    assert notes == [f'{cut} is not finished (3 of 4 iterations)']
     assert reproduce.state(Path('plain.py'), cut) == 'to train (from 2)'
     code, out = call('reproduce', root, 'plain.py', '--seeds', 0,
                      '--work-dirs', 'cut')
     assert code == 0 and '1 of 1 done' in out, out[-3000:]
     again = sorted(cut.glob('2*/vis_data/scalars.json'))[-1]
     assert json.loads(again.read_text().splitlines()[0])['step'] == 3
-    row = only(bench.table([cut]))
+    (row, ), _ = table(cut)
     assert row['hours'] == '4.00'  # the third iteration counts once
-    assert row['batch'] == '2' and row['seeds'] == '0'
+    assert row['batch'] == '2' and row['seed'] == '0'
     mean = json.loads(result(cut).read_text())['mIoU']
-    assert row['mIoU student'] == f'{mean:.2f}'
+    assert row['student'] == f'{mean:.2f}'
+    record, = results.read_csv(root / 'cut/results.csv')
+    assert (record['config'], record['seed']) == ('plain', '0')
 
 
 def test_what_remains_depends_on_the_config(root, copy):
@@ -173,23 +180,24 @@ def test_a_failure_shows_its_log_and_what_is_done_is_skipped(root):
     code, out = call('reproduce', root, 'broken.py', 'psmt.py', '--seeds', 0)
     assert code == 1 and out.count('1 of 2 done') == 2
     assert re.search(r'seed0 failed with exit code 1:(.*\n)+.*gone.txt', out)
-    assert '| no log |' in out and '| PS-MT |' in out
+    assert out.count('broken/seed0: to train (from 0)') == 2
+    assert '| psmt |' in out and '| broken |' not in out
     assert files(root / 'work_dirs/psmt') == before
     assert 'Iter(train)' in (
         root / 'work_dirs/psmt/seed0/train.log').read_text()
 
 
-def test_mean_and_deviation(copy):
-    rows = bench.table([*copy.values()])
-    assert [row['seeds'] for row in rows] == ['0, 1', '0, 1']
+def test_mean_deviation_and_gain(copy):
+    rows, _ = table(*copy.values())
+    assert [row['seed'] for row in rows] == ['0, 1', '0, 1']
     assert [row['method'] for row in rows] == ['PS-MT', 'supervised']
     for row, name in zip(rows, ('psmt', 'plain')):
         metrics = [json.loads(result(copy[f'{name}{seed}']).read_text())
                    for seed in (0, 1)]
-        columns = {'mIoU teachers': 'mIoU', 'mIoU student': 'student/mIoU'}
+        columns = {'teachers': 'mIoU', 'student': 'student/mIoU'}
         if name == 'plain':
-            assert row['mIoU teachers'] == '–'
-            columns = {'mIoU student': 'mIoU'}
+            assert row['teachers'] == row['gain'] == ''
+            columns = {'student': 'mIoU'}
         for column, key in columns.items():
             values = [metric[key] for metric in metrics]
             assert row[column] == f'{np.mean(values):.2f} ± ' \
@@ -197,9 +205,34 @@ def test_mean_and_deviation(copy):
     for name, value in ('psmt0', 40.), ('psmt1', 43.):
         result(copy[name]).write_text(json.dumps(
             {'mIoU': value, 'student/mIoU': value - 10}))
-    row = bench.table([*copy.values()])[0]
-    assert row['mIoU teachers'] == '41.50 ± 1.50'
-    assert row['mIoU student'] == '31.50 ± 1.50'
+    for name, value in ('plain0', 38.), ('plain1', 39.):
+        result(copy[name]).write_text(json.dumps({'mIoU': value}))
+    (row, _), _ = table(*copy.values())
+    assert row['teachers'] == '41.50 ± 1.50'
+    assert row['student'] == '31.50 ± 1.50'
+    assert row['gain'] == '+3.00 ± 1.00'
+    (row, _), _ = table(copy['psmt0'], copy['psmt1'], copy['plain1'])
+    assert row['gain'] == '+4.00'  # of the seed that both have
+
+
+def record(config, **cells):
+    return dict(config=config, images='val', iterations='4', seed='0',
+                method='PSMT', student=40., curve={'2': 30., '4': 40.}) | cells
+
+
+@pytest.mark.parametrize('twins, gain', [
+    ([dict(config='plain')], '+2.00'),
+    ([dict(config='plain', iterations='8')], ''),
+    ([dict(config='plain', images='test')], ''),
+    ([dict(config='plain', list='1234abcd')], ''),
+    ([dict(config='plain', overrides='a=1')], ''),
+    ([dict(config='plain', seed='1')], ''),
+    ([dict(config='plain'), dict(config='other')], ''),
+    ([dict(config='a_supervised'), dict(config='other')], '+2.00')])
+def test_the_twin_has_the_same_labels_and_updates(twins, gain):
+    rows = results.table([record('a', teachers=42.), *(
+        record(**{'method': 'supervised', **twin}) for twin in twins)])
+    assert rows[0]['gain'] == gain
 
 
 def append(config, line):
@@ -212,62 +245,62 @@ def test_cells_of_config_and_lists(root, copy):
     file.with_name('turned.txt').write_text('\n'.join(sorted(names)[::-1]))
     edit(start(copy['psmt0'])[0], ('semi/1_8/labeled', 'semi/1_8/turned'))
     append(start(copy['psmt0'])[0], 'commit = "g1a"')
-    row = bench.table([copy['psmt0']])[0]
+    (row, ), _ = table(copy['psmt0'])
     text = '\n'.join(sorted(names)) + '\n'
     assert row['list'] == hashlib.sha256(text.encode()).hexdigest()[:8]
-    assert row['labelled'] == str(len(names)) == '6'
-    assert (row['iterations'], row['batch'], row['backbone'], row['config'],
+    assert row['labeled'] == str(len(names)) == '6'
+    assert (row['iterations'], row['batch'], row['config'], row['images'],
             row['device'], row['GiB'], row['commit']) == (
-                '4', '2', 'ResNetV1c-18', 'psmt', '1 x CPU', '–', 'g1a')
+                '4', '2', 'psmt', 'val', '1 x CPU', '', 'g1a')
     assert f'Python {sys.version.split()[0]}, PyTorch 2' in row['versions']
     edit(start(copy['psmt0'])[0], ('semi/1_8/turned', 'semi/1_8/away'))
-    assert 'away.txt' in bench.table([copy['psmt0']])[0]['protocol']
+    (row, ), _ = table(copy['psmt0'])
+    assert row['list'] == row['labeled'] == ''
 
 
 def test_published_values_need_the_same_protocol(root, copy):
     file = root / 'shapes/ImageSets/Segmentation/semi/1_8/protocol.txt'
-    for protocol, cell in ('CPS 1/8', '75.70'), ('U2PL 1/8', '–*'):
+    other = '– (75.70 with CPS 1/8)'
+    for protocol, cell in ('CPS 1/8', '75.70'), ('U2PL 1/8', other):
         file.write_text(f'{protocol}\n')
-        rows = bench.table([copy['psmt0'], copy['plain0']])
+        rows, _ = table(copy['psmt0'], copy['plain0'])
         assert [row['protocol'] for row in rows] == [protocol] * 2
-        assert [row['published'] for row in rows] == [cell, '–']
+        assert [row['published'] for row in rows] == [cell, '']
     file.unlink()
-    foot = bench.render(rows).splitlines()[-1]
-    assert '75.70' in foot and 'CPS 1/8' in foot and 'U2PL 1/8' in foot
-    assert bench.table([copy['psmt0']])[0]['published'] == '–*'
+    assert table(copy['psmt0'])[0][0]['published'] == other
 
 
 def test_a_test_counts_only_for_the_last_checkpoint_as_trained(copy):
     config = only(copy['plain0'].glob('test/*/vis_data/config.py'))
     text = config.read_text()
+    note = (f'{copy["plain0"]} was not tested: run tools/test.py CONFIG '
+            f'{copy["plain0"]}/iter_4.pth, whose results go to '
+            f'{copy["plain0"]}/test')
     for old, new in (('/iter_4.pth', '/best_mIoU_iter_4.pth'),
                      ('base_channels=8', 'base_channels=4'),
                      ('/val.txt', '/train.txt')):
         edit(config, (old, new))
-        row, = bench.table([copy['plain0']])
-        assert row['mIoU student'] == 'iter_4.pth not tested'
+        assert table(copy['plain0']) == ([], [note])
         config.write_text(text)
-    assert 'not' not in bench.table([copy['plain0']])[0]['mIoU student']
+    assert table(copy['plain0'])[0]
     lengths = only(copy['psmt0'].glob('test/*/vis_data/config.py'))
     edit(lengths, ('warmup_iters=1', 'warmup_iters=2'))
     edit(lengths, ('ramp_iters=200', 'ramp_iters=100'))
     edit(lengths, ('ramp_iters=100', 'ramp_iters=100, alternate_every=3'))
-    assert 'not' not in bench.table([copy['psmt0']])[0]['mIoU teachers']
+    assert table(copy['psmt0'])[0]
     test = config.parents[1]
     test.rename(test.with_name('20000101_000000'))
-    assert 'not tested' in bench.table([copy['plain0']])[0]['mIoU student']
+    assert table(copy['plain0']) == ([], [note])
 
 
-def test_an_untested_seed_is_a_row_of_its_own(copy):
+def test_an_untested_seed_is_named(copy):
     shutil.rmtree(copy['psmt1'] / 'test')
-    rows = bench.table([copy['psmt0'], copy['psmt1']])
-    assert [row['seeds'] for row in rows] == ['0', '1']
-    assert rows[1]['mIoU teachers'] == 'iter_4.pth not tested'
-    assert '±' not in rows[0]['mIoU teachers']
+    (row, ), (note, ) = table(copy['psmt0'], copy['psmt1'])
+    assert row['seed'] == '0' and '±' not in row['teachers']
+    assert note.startswith(f'{copy["psmt1"]} was not tested')
     start(copy['psmt1'])[2].unlink()
-    row = bench.table([copy['psmt0'], copy['psmt1']])[1]
-    assert row['mIoU teachers'] == 'no log'
-    assert row['config'] == str(copy['psmt1'])
+    _, (note, ) = table(copy['psmt0'].parent)
+    assert note == f'{copy["psmt1"]} holds no log of a training'
 
 
 def test_a_start_afresh_voids_the_earlier_one(copy):
@@ -282,9 +315,14 @@ def test_a_start_afresh_voids_the_earlier_one(copy):
     for resume, batch in (False, '2'), (True, '4 then 2'):
         edit(new / 'vis_data/config.py',
              ('resume = False', f'resume = {resume}'))
-        row, = bench.table([copy['plain0']])
-        assert row['mIoU student'] == 'not finished (1 of 4)'
-        assert row['batch'] == batch
+        _, (note, ) = table(copy['plain0'])
+        assert note.endswith('is not finished (1 of 4 iterations)')
+        entry = dict(json.loads(lines[-1]), step=2)
+        (new / 'vis_data/scalars.json').write_text(
+            f'{lines[0]}\n{json.dumps(entry)}\n')
+        record = results.read(copy['plain0'], validation=True)
+        assert (record['batch'], record['iterations']) == (batch, '2')
+        (new / 'vis_data/scalars.json').write_text(f'{lines[0]}\n')
 
 
 def test_time_memory_and_machine_come_from_the_log(copy):
@@ -294,53 +332,92 @@ def test_time_memory_and_machine_come_from_the_log(copy):
     edit(start(copy['psmt0'])[2],
          ('CUDA available: False', 'CUDA available: True\n    GPU 0,1: Card'),
          ('GPU number: 1', 'GPU number: 2'))
-    row, = bench.table([copy['psmt0']])
+    (row, ), _ = table(copy['psmt0'])
     assert (row['hours'], row['GiB']) == ('2.00', '4.00')
     assert (row['device'], row['batch']) == ('2 x Card', '4')
 
 
-def test_another_commit_or_config_is_another_row(copy):
+def test_another_commit_is_named_and_another_config_is_another_row(copy):
     for name in copy:
         append(start(copy[name])[0], 'commit = "g0"')
     append(start(copy['psmt0'])[0], 'commit = "g1a"')
     append(start(copy['plain0'])[0], 'extra = 1')
-    rows = bench.table([*copy.values()])
-    assert [row['seeds'] for row in rows] == ['0', '1', '0', '1']
-    assert [row['commit'] for row in rows] == ['g1a', 'g0', 'g0', 'g0']
+    rows, _ = table(*copy.values())
+    assert [row['seed'] for row in rows] == ['0, 1', '0', '1']
+    assert [row['commit'] for row in rows] == ['g1a, g0', 'g0', 'g0']
 
 
 def test_csv_and_latex(root, copy):
     edit(start(copy['psmt0'])[0],
          ('A & B_1', 'a,"b" & 50%_\\\\{#$}~^|'))  # one backslash, in a literal
-    rows = bench.table([copy['psmt0'], copy['plain0']])
+    rows, _ = table(copy['psmt0'], copy['plain0'])
     name = 'a,"b" & 50%_\\{#$}~^|'
     assert rows[0]['data'] == name
-    parsed = [*csv.DictReader(io.StringIO(bench.render(rows, 'csv')))]
+    parsed = [*csv.DictReader(io.StringIO(results.render(rows, 'csv')))]
     assert parsed == rows
-    latex = bench.render(rows, 'latex').splitlines()
+    latex = results.render(rows, 'latex').splitlines()
     assert (r'a,"b" \& 50\%\_\textbackslash{}\{\#\$\}\textasciitilde{}'
             r'\textasciicircum{}\textbar{} & ') in latex[3]
     for line in latex[1], *latex[3:5]:
-        assert len(re.findall(r'(?<!\\)&', line)) == len(bench.COLUMNS) - 1
-    markdown = bench.render(rows).splitlines()
+        assert len(re.findall(r'(?<!\\)&', line)) == len(rows[0]) - 1
+    markdown = results.render(rows).splitlines()
     for line in markdown[:4]:
-        assert len(re.findall(r'(?<!\\)\|', line)) == len(bench.COLUMNS) + 1
+        assert len(re.findall(r'(?<!\\)\|', line)) == len(rows[0]) + 1
+
+
+def test_a_row_is_replaced_by_a_newer_one_of_the_same_run(copy, tmp_path):
+    own, twin = (results.read(copy[name]) for name in ('psmt0', 'plain0'))
+    file = tmp_path / 'new/results.csv'
+    results.write_csv(file, [own, twin])
+    rows = [*csv.DictReader(file.open(newline=''))]
+    assert [*rows[0]] == [*results.COLUMNS] and len(rows) == 2
+    results.write_csv(file, [{**own, 'teachers': 0., 'student': 61.5}])
+    results.write_csv(file, [{**own, 'seed': '1'}, {**own, 'iterations': '8'}])
+    again = results.read_csv(file)
+    assert len(again) == 4
+    assert (again[0]['teachers'], again[0]['student']) == (0., 61.5)
+    assert again[0]['IoU'].keys() == own['IoU'].keys() and len(
+        own['IoU']) == 6
+    assert again[1]['curve'] == twin['curve'] == {
+        '4': pytest.approx(twin['student'])}
+    assert results.table(again[1:2])[0]['student'] == results.table(
+        [twin])[0]['student']
+
+
+def test_a_table_leaves_out_what_nobody_measured(copy):
+    (row, ), (both, _) = (results.compact(results.collect(paths)[0])
+                          for paths in ([copy['plain0']],
+                                        [copy['plain0'], copy['psmt0']]))
+    assert [*row] == ['config', 'images', 'labeled', 'iterations', 'seed',
+                      'student', 'hours']
+    assert both['teachers'] == '–'
 
 
 def test_command_line(root, copy, tmp_path):
-    code, out = call('benchmark_table', root, tmp_path / 'nowhere')
-    assert code == 2 and f'{tmp_path}/nowhere' in out
+    tool = 'analysis_tools/results'
+    code, out = call(tool, root, tmp_path / 'nowhere')
+    assert code == 1 and f'{tmp_path}/nowhere is neither' in out
     (tmp_path / 'empty').mkdir()
-    code, out = call('benchmark_table', root, tmp_path / 'empty')
-    assert code == 1 and 'no log' in out and f'{tmp_path}/empty' in out
-    code, out = call('benchmark_table', root, tmp_path / 'empty',
-                     copy['psmt0'], copy['psmt0'], '--format', 'csv', '--out',
-                     tmp_path / 'table.csv')
+    code, out = call(tool, root, tmp_path / 'empty')
+    assert code == 1 and f'{tmp_path}/empty holds no log' in out
+    code, out = call(tool, root, tmp_path / 'empty', copy['psmt0'],
+                     copy['psmt0'], '--plot', tmp_path / 'a/curves.png')
     assert code == 0, out
-    with open(tmp_path / 'table.csv', encoding='utf-8', newline='') as file:
-        rows = [*csv.DictReader(file)]
-    assert [row['mIoU teachers'] == 'no log' for row in rows] == [True, False]
-    assert rows[1]['seeds'] == '0'
+    assert out.count('| psmt | val | 6 | 4 | 0 |') == 1
+    assert f'{tmp_path}/empty holds no log' in out
+    assert f'curves: {tmp_path}/a/curves.png' in out
+    assert (tmp_path / 'a/curves.png').stat().st_size > 1000
+    code, out = call(tool, root, root / 'work_dirs/results.csv', '--only',
+                     'plain on *', '--format', 'csv')
+    assert code == 0, out
+    rows = [*csv.DictReader(io.StringIO(out))]
+    assert [(row['config'], row['seed']) for row in rows] == [
+        ('plain', '0, 1')]
+    code, out = call(tool, root, root / 'work_dirs/results.csv', '--only', 'a')
+    assert code == 1 and 'matches --only' in out
+    (tmp_path / 'other.csv').write_text('a,b\n1,2\n')
+    code, out = call(tool, root, tmp_path / 'other.csv')
+    assert code == 1 and f'{tmp_path}/other.csv holds no records' in out
 
 
 def test_variants_are_validated_not_tested_side_by_side(root):
@@ -354,18 +431,23 @@ def test_variants_are_validated_not_tested_side_by_side(root):
         name = (f'plain+optim_wrapper.optimizer.lr={lr}+'
                 'model.decode_head.dropout_ratio=0.')
         folder = root / f'work_dirs/{name}/seed0'
-        cfg = bench.load(only(folder.glob('2*')))
+        cfg = results.load(only(folder.glob('2*')))
         assert cfg.optim_wrapper.optimizer.lr == lr
         assert cfg.model.decode_head.dropout_ratio == 0
         assert not (folder / 'test').exists()
         lines = only(folder.glob('2*/vis_data/scalars.json')).read_text()
         last = json.loads(lines.splitlines()[-1])
-        value = f"{last['mIoU']:.2f}"
-        assert f'| {name} | 1 | 4 | – | {value} | – | – |' in out
-    before = files(root / 'work_dirs')
+        options = f'optim_wrapper.optimizer.lr={lr} + ' \
+            'model.decode_head.dropout_ratio=0.'
+        assert f'| plain + {options} | val | 6 | 4 | 0 | ' \
+            f'{last["mIoU"]:.2f} |' in out
+    before = files(root / 'work_dirs/plain')
+    records = (root / 'work_dirs/results.csv').read_text()
+    assert records.count('dropout_ratio=0.,val,') == 2
     code, out = call('reproduce', root, *words)
     assert code == 0 and 'training' not in out
-    assert files(root / 'work_dirs') == before
+    assert files(root / 'work_dirs/plain') == before
+    assert (root / 'work_dirs/results.csv').read_text() == records
     other = root / 'work_dirs/plain/seed0'
     assert 'optim_wrapper changed' in reproduce.state(
         root / 'plain.py', other, ['optim_wrapper.optimizer.lr=0.3'])
@@ -378,20 +460,15 @@ def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
         "seed{{$PSMT_SEED:9}}/iter_4.pth'\n"
         "optim_wrapper = dict(optimizer=dict(lr=0.))\n"
         "param_scheduler = []\n")
-    code, out = call('reproduce', root, 'second.py', '--logs', 'kept')
+    code, out = call('reproduce', root, 'second.py', '--csv', 'second.csv')
     assert code == 1 and '2 of 3 done' in out  # there is no third plain
     for seed in (0, 1):
-        kept = root / f'kept/second/seed{seed}'
-        cfg = bench.load(only(kept.glob('2*')))
-        assert cfg.load_from == f'work_dirs/plain/seed{seed}/iter_4.pth'
-        texts = [path.read_text() for path in kept.rglob('*.*')
-                 if path.is_file()]
-        assert len(texts) == 6 and not any(str(root) in x for x in texts)
         own = root / f'work_dirs/second/seed{seed}'
+        cfg = results.load(only(own.glob('2*')))
+        assert cfg.load_from == f'work_dirs/plain/seed{seed}/iter_4.pth'
         assert reproduce.state(root / 'second.py', own) == 'done'
-        assert bench.read(kept)['means'] == bench.read(own)['means']
-    row, = bench.table([root / f'work_dirs/second/seed{i}' for i in (0, 1)])
-    assert row['seeds'] == '0, 1'
+    row, = results.table(results.read_csv(root / 'second.csv'))
+    assert row['seed'] == '0, 1'
     for other in 'plain/seed0/iter_2.pth', 'net.pth':
         config = root / 'other_start.py'
         config.write_text(
@@ -403,24 +480,9 @@ def test_what_was_tested_is_done_without_its_weights(root, copy):
     assert reproduce.state(root / 'psmt.py', copy['psmt0']) == 'done'
     with open(start(copy['psmt0'])[1]) as file:
         last = json.loads(file.read().splitlines()[-1])
-    row = compare.validated(copy['psmt0'])
-    assert row['step'] == 4 and row['student/mIoU'] == last['student/mIoU']
-
-
-def test_pseudo_labels_since_the_validation_before(copy):
-    # steps 1 to 4, of which the first is warm-up; validation after 4
-    values = iter((0.1, 0.5, 0.9))
-    change_entries(copy['psmt0'], lambda lines: [
-        {**line, 'unsup.confident': next(values)}
-        if 'unsup.confident' in line else line for line in lines])
-    last = compare.validated(copy['psmt0'])
-    assert np.isclose(last['unsup.confident'], 50)
-    change_entries(copy['psmt0'], lambda lines: [
-        *lines[:2], {**lines[-1], 'step': 2}, *lines[2:]])
-    last = compare.validated(copy['psmt0'])
-    assert np.isclose(last['unsup.confident'], 70)
-    other = {'other': [copy['plain0'], copy['plain1']]}
-    assert '| other | 2 | 4 | – | ' in compare.validations(other)
+    record = results.read(copy['psmt0'], validation=True)
+    assert record['iterations'] == '4'
+    assert record['student'] == last['student/mIoU']
 
 
 def test_nets_and_classes_of_the_tests(copy):
@@ -428,81 +490,53 @@ def test_nets_and_classes_of_the_tests(copy):
     for name in ('psmt0', 'psmt1'):
         result(copy[name]).write_text(json.dumps(metrics))
         metrics = {key: value + 2 for key, value in metrics.items()}
-    runs = {'PS-MT': [copy['psmt0'], copy['psmt1']]}
-    rows = compare.table(runs).splitlines()[2:]
-    assert rows == [
-        '| PS-MT | teachers | 2 | 41.00 ± 1.00 | 40.00, 42.00 |',
-        '| PS-MT | student | 2 | 31.00 ± 1.00 | 30.00, 32.00 |',
-        '| PS-MT | teacher 2 | 2 | 21.00 ± 1.00 | 20.00, 22.00 |']
+    for name, iou in ('psmt0', 12.5), ('psmt1', 13.5):
+        log = result(copy[name]).with_suffix('.log')
+        text = log.read_text()
+        before, found, after = text.partition('per class results')
+        after = re.sub(r'(\|\s+disc\s+\|)\s+\S+', rf'\1 {iou}', after, 1)
+        # teachers, student, and here teacher 2
+        log.write_text(before + found + after + after.partition(found)[1] +
+                       after.partition(found)[2])
+    records, _ = results.collect([copy['psmt0'], copy['psmt1']])
+    row, = results.table(records)
+    assert [row[net] for net in results.NETS] == [
+        '41.00 ± 1.00', '31.00 ± 1.00', '', '21.00 ± 1.00']
+    rows = results.classes(records)
+    assert len(rows) == 6
+    assert {'IoU': 'disc', 'psmt on val': '13.00 ± 0.50'} in rows
     config = result(copy['psmt0']).parent / 'vis_data/config.py'
     config.write_text(config.read_text() + "model['predict_with'] = ["
                       "'teacher1', 'student', 'teachers']\n")
     metrics = {'mIoU': 40., 'student/mIoU': 30., 'teachers/mIoU': 20.}
     result(copy['psmt0']).write_text(json.dumps(metrics))
-    rows = compare.table({'PS-MT': [copy['psmt0']]}).splitlines()[2:]
-    assert rows == [
-        '| PS-MT | teachers | 1 | 20.00 | 20.00 |',
-        '| PS-MT | student | 1 | 30.00 | 30.00 |',
-        '| PS-MT | teacher 1 | 1 | 40.00 | 40.00 |']
-    for name, iou in ('psmt0', 12.5), ('psmt1', 13.5):
-        log = result(copy[name]).with_suffix('.log')
-        text = log.read_text()
-        assert text.count('per class results') == 2  # teachers, student
-        before, found, after = text.partition('per class results')
-        after = re.sub(r'(\|\s+disc\s+\|)\s+\S+', rf'\1 {iou}', after, 1)
-        log.write_text(before + found + after)
-    rows = compare.classes(runs, 'IoU').splitlines()
-    assert rows[0] == '| IoU | PS-MT |' and len(rows) == 2 + 6
-    assert '| disc | 13.00 ± 0.50 |' in rows
-    accuracy = re.search(r'disc\s+\|\s+13.5\s+\|\s+(\S+)', log.read_text())[1]
-    assert compare.by_class(copy['psmt1'], 'Acc')['disc'] == float(accuracy)
+    record = results.read(copy['psmt0'])
+    assert [record.get(net) for net in results.NETS] == [20., 30., 40., None]
 
 
-def fake(folder, model, **metrics):
-    """A work dir that was validated and tested once."""
-    (folder / 'test/1').mkdir(parents=True)
-    (folder / 'test/1/1.json').write_text(json.dumps(metrics))
-    for start in ('1', 'test/1'):
-        (folder / start / 'vis_data').mkdir(parents=True)
-        (folder / start / 'vis_data/config.py').write_text(f'model = {model}')
-    (folder / '1/vis_data/scalars.json').write_text(
-        json.dumps({'step': 4, **metrics}) + '\n')
-    return folder
+def test_runs_of_different_nets_make_no_mean():
+    rows = results.table([
+        record('a'), record('a', seed='1', teachers=60.)])
+    assert [(row['teachers'], row['student']) for row in rows] == [
+        ('', '40.00'), ('60.00', '40.00')]
 
 
-def semi(*nets):
-    return dict(type='PSMT', segmentor=dict(), predict_with=list(nets))
+TABLE = '''per class results:
++-------+-------+------+
+| Class |  IoU  | Acc  |
++-------+-------+------+
+|  sky  | {0} | 99.0 |
+| a car | {1} | 9.0  |
++-------+-------+------+
+'''
 
 
-def test_runs_of_different_nets_make_no_mean(tmp_path):
-    one = fake(tmp_path / 'a', semi('teachers'), mIoU=60.)
-    two = fake(tmp_path / 'b', semi('student'), mIoU=40.)
-    for make in (compare.table, compare.validations):
-        with pytest.raises(SystemExit, match='/b/.* measured student, .*/a/.* '
-                                             'teachers: they have no mean'):
-            make({'PS-MT': [one, two]})
-
-
-def test_augmented_predictions_are_of_the_net_inside(tmp_path):
-    model = dict(type='SegTTAModel', module=semi('teachers', 'student'))
-    run = fake(tmp_path / 'a', model, **{'mIoU': 60., 'student/mIoU': 50.})
-    table = compare.table({'PS-MT': [run]})
-    assert '| PS-MT | teachers | 1 | 60.00 |' in table
-    assert '| PS-MT | student | 1 | 50.00 |' in table
-
-
-def test_pseudo_labels_that_one_run_lacks_have_no_mean(tmp_path):
-    nets = semi('teachers')
-    one = fake(tmp_path / 'a', nets, mIoU=60., **{'unsup.confident': .5})
-    two = fake(tmp_path / 'b', nets, mIoU=40.)
-    assert '| 50.00 ± 10.00 | – | – | – |' in compare.validations(
-        {'PS-MT': [one, two]})
-
-
-def test_a_comma_in_the_name_of_a_work_dir(tmp_path):
-    (tmp_path / 'area=(0.25,0.5)').mkdir()
-    word = f'{tmp_path}/area=(0.25,0.5)'
-    assert compare.parse_runs([f'a={word}']) == {'a': [Path(word)]}
+def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
+    log = tmp_path / 'train.log'
+    log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))
+    first, second = results.class_ious(log)
+    assert first['sky'] == 81.5 and first['a car'] != first['a car']
+    assert second == {'sky': 7., 'a car': 100.}
 
 
 def log_starts(work_dir, *each):
@@ -511,22 +545,28 @@ def log_starts(work_dir, *each):
         folder = work_dir / f'{i}/vis_data'
         folder.mkdir(parents=True)
         (folder / 'config.py').write_text(f'resume = {resume}')
+        (work_dir / f'{i}/{i}.log').touch()
         (folder / 'scalars.json').write_text(''.join(
             json.dumps(dict(step=step, mIoU=x)) + '\n'
             for step, x in steps.items()))
     return work_dir
 
 
+def curve(work_dir):
+    return [(entry['step'], entry['mIoU'])
+            for entry in results.history(work_dir)[1]]
+
+
 def test_an_abandoned_training_is_not_part_of_the_next(tmp_path):
     run = log_starts(tmp_path, (False, {2: 10., 6: 20., 12: 30.}),
                      (False, {4: 11., 8: 21.}))
-    assert compare.logged(run, 'mIoU') == [(4, 11.), (8, 21.)]
+    assert curve(run) == [(4, 11.), (8, 21.)]
 
 
 def test_what_was_trained_again_is_void(tmp_path):
     run = log_starts(tmp_path, (False, {4: 10., 8: 20., 10: 30.}),
                      (True, {8: 21.}))
-    assert compare.logged(run, 'mIoU') == [(4, 10.), (8, 21.)]
+    assert curve(run) == [(4, 10.), (8, 21.)]
 
 
 def test_each_seed_has_a_config_of_its_own(copy, tmp_path):
