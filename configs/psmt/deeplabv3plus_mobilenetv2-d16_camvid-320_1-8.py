@@ -11,7 +11,7 @@ model = dict(
     **_base_.psmt.model,
     **{
         **_base_.psmt.paper,
-        'one_pass': True  # better on CamVid, see docs/benchmarks-240.md
+        'one_pass': True  # better on CamVid, see docs/results.md
     },
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),

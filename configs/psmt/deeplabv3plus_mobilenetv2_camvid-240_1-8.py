@@ -15,7 +15,7 @@ model = dict(
     },
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
-    unsup_weight=0.5,  # docs/benchmarks-240.md compares it with 1.5
+    unsup_weight=0.5,  # docs/fidelity.md compares it with 1.5
     ramp_iters=162)  # 2 passes over 321 unlabelled images at 4
 speed = dict(type='SpeedHook', channels_last=True)
 custom_hooks = [*_base_.psmt.hooks, speed]

@@ -115,7 +115,7 @@ class ConfCELoss(nn.Module):
         reduction (str): 'kept' or 'valid'. Defaults to 'valid', with which
             few confident pixels weigh little.
         class_weight (Sequence[float], optional): Of each class. Defaults to
-            all alike, which was better on CamVid (docs/benchmarks-240.md).
+            all alike, which was better on CamVid (docs/results.md).
     """
 
     def __init__(self,
