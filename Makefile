@@ -6,13 +6,10 @@ STUBS := $(CURDIR)/tests/stubs
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo camvid test test-stock test-mmpretrain
+.PHONY: demo test test-stock test-mmpretrain
 
 demo: $(VENV)/installed
 	tools/demo.sh
-
-camvid: $(VENV)/installed
-	tools/camvid.sh
 
 test: $(VENV)/installed-test
 	ruff check .

@@ -137,15 +137,16 @@ class _Parser(argparse.ArgumentParser):
 def results_near(words: Sequence[str]) -> List[str]:
     """The ``--work-dir`` of a test without one: next to its checkpoint.
 
-    ``tools/compare.py`` looks there. mmseg would take that of the config,
-    and mix the results with the logs of the training.
+    ``tools/analysis_tools/results.py`` looks there. mmseg would take that of
+    the config, and mix the results with the logs of the training.
 
     Args:
         words (Sequence[str]): Arguments of mmseg's ``test.py``.
     """
     if {'-h', '--help'} & {*words}:
         print('Without --work-dir the results go to the folder "test" next '
-              'to the checkpoint, where tools/compare.py looks for them.\n')
+              'to the checkpoint, where tools/analysis_tools/results.py '
+              'looks for them.\n')
         return []
     parser = _Parser(add_help=False)
     parser.add_argument('config')

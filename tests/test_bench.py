@@ -1,64 +1,48 @@
 """The bench of defaults: its configs, and what it says of results."""
 import json
-import sys
-from pathlib import Path
 
+import bench
 import pytest
+from analysis_tools import results
 from mmengine import Config
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tools'))
-import bench  # noqa: E402
 
-TABLE = '''per class results:
-+-------+-------+------+
-| Class |  IoU  | Acc  |
-+-------+-------+------+
-|  sky  | {0} | 99.0 |
-| a car | {1} | 9.0  |
-+-------+-------+------+
-'''
+def runs(name, seed, twin, psmt, student):
+    """The records of a twin and of PS-MT: mIoU and IoU of each class."""
+    common = dict(images='test', seed=seed, hours=0.5)
+    return [
+        dict(common, config=f'{name}_supervised', student=twin[0],
+             IoU=twin[1]),
+        dict(common, config=name, teachers=psmt[0], student=student,
+             IoU=psmt[1])]
 
 
-def one(miou, student=None, **ious):
-    return {'mIoU': miou, 'student': student or miou, 'minutes': '2.0',
-            'IoU': ious}
+RECORDS = [
+    *runs('good', '0', (30., dict(sky=40., car=20.)),
+          (34., dict(sky=44., car=24.)), 33.),
+    *runs('good', '1', (32., dict(sky=40., car=24.)),
+          (37., dict(sky=50., car=24.)), 36.),
+    *runs('bad', '0', (30., dict(sky=45., car=16., bus=14.)),
+          (29., dict(sky=50., car=7., bus=0.)), 28.),
+    *runs('alone', '0', (30., dict(sky=45.)), (29., dict(sky=50.)), 28.)[1:]]
 
 
 def test_the_worst_cell_comes_first_and_lost_classes_are_named():
-    cells = {
-        'good': [[one(30., sky=40., car=20.), one(34., 33., sky=44., car=24.)],
-                 [one(32., sky=40., car=24.),
-                  one(37., 36., sky=50., car=24.)]],
-        'bad': [[one(30., sky=45., car=16., bus=14.),
-                 one(29., 28., sky=50., car=7., bus=0.)]]}
-    lines = bench.render(cells, True).splitlines()
-    assert lines[0].startswith('| test mIoU')
+    lines = bench.render(bench.pairs(RECORDS)).splitlines()
+    assert lines[0].startswith('| mIoU on test')
     assert lines[2] == ('| bad | 1 | 30.00 | 29.00 | 28.00 | -1.00 | -2.00 | '
                         'car | 1.0 |')
     assert lines[3] == ('| good | 2 | 31.00 ± 1.00 | 35.50 ± 1.50 | '
-                    '34.50 ± 1.50 | +4.50 | +3.50 | – | 1.0 |')
+                        '34.50 ± 1.50 | +4.50 | +3.50 | – | 1.0 |')
     assert lines[-1] == 'worst -1.00 (bad), mean +1.75 of 2 cells'
 
 
 def test_a_table_is_made_again_from_what_was_saved(tmp_path):
-    cells = {'a, b, 1/8': [
-        [{**one(30., sky=45., car=16.), 'method': 'supervised', 'seeds': seed},
-         {**one(31., 28., sky=50., car=7.), 'method': 'PSMT', 'seeds': seed}]
-        for seed in '01']}
-    bench.save(tmp_path / 'bench.csv', [
-        dict(data='a', net='b', share='1/8') | row
-        for pair in cells['a, b, 1/8'] for row in pair])
-    again = bench.read(tmp_path / 'bench.csv')
-    assert bench.render(again, True) == bench.render(cells, True)
-
-
-def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
-    log = tmp_path / 'train.log'
-    log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))
-    first, second = bench.class_ious(log)
-    assert first['sky'] == 81.5 and first['a car'] != first['a car']
-    assert second == {'sky': 7., 'a car': 100.}
+    results.write_csv(tmp_path / 'bench.csv', RECORDS)
+    again = results.read_csv(tmp_path / 'bench.csv')
+    assert bench.render(bench.pairs(again)) == bench.render(
+        bench.pairs(RECORDS))
 
 
 @pytest.fixture(scope='module')

@@ -23,6 +23,8 @@ FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 CONFIG = str(REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py')
 PLAIN = str(REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py')
 
+RESULTS = 'analysis_tools/results'
+
 
 class Bomb:
 
@@ -42,6 +44,7 @@ def place(tmp_path, monkeypatch):
     Path('empty.pth').touch()
     Path('text.py').write_text('(')
     Path('none.py').write_text('a = 1\n')
+    Path('other.csv').write_text('a,b\n1,2\n')
     torch.save(dict(meta={}, state_dict={}, bomb=Bomb()), 'bomb.pth')
     Path('pickle.pth').write_bytes(pickle.dumps(Bomb()))
     Path('cut.pth').write_bytes(Path('bomb.pth').read_bytes()[:200])
@@ -126,10 +129,14 @@ def call(tool, *argv):
     ('make_shapes --out empty.pth', 'empty.pth'),
     ('make_shapes --out empty.pth/a', 'empty.pth'),
     ('make_shapes --out run', 'run'),
-    ('benchmark_table gone', 'gone'),
-    ('benchmark_table empty.pth', 'empty.pth'),
-    ('benchmark_table run', 'run'),
-    ('benchmark_table run --out folder', 'folder'),
+    (f'{RESULTS} gone', 'gone'),
+    (f'{RESULTS} empty.pth', 'empty.pth'),
+    (f'{RESULTS} folder', 'folder holds no log'),
+    (f'{RESULTS} folder --validation', 'folder holds no log'),
+    (f'{RESULTS} run', 'scalars.json cannot be read'),
+    (f'{RESULTS} other --validation', 'vis_data/config.py cannot be read'),
+    (f'{RESULTS} other.csv', 'other.csv holds no records'),
+    (f'{RESULTS} run --plot folder', 'folder'),
     ('reproduce gone.py', 'gone.py'),
     ('reproduce folder', 'folder'),
     ('reproduce text.py --list', 'text.py'),
@@ -140,16 +147,10 @@ def call(tool, *argv):
     (f'reproduce {CONFIG} --jobs 2 --gpus 2', '--jobs'),
     (f'reproduce {CONFIG} --vary gone', 'gone'),
     (f'reproduce {CONFIG} --vary a={"b" * 256}', '255 bytes'),
-    ('compare a=run --validation', 'scalars.json'),
-    ('compare a=other --validation', 'vis_data/config.py cannot be read'),
-    ('compare a=folder --validation', 'folder was not validated'),
     (f'reproduce {CONFIG} --work-dirs empty.pth', 'empty.pth'),
-    (f'reproduce {CONFIG} --logs empty.pth/a', '--logs'),
-    ('compare gone', 'gone'),
-    ('compare a=gone', 'gone'),
-    ('compare a=empty.pth', 'empty.pth'),
-    ('compare a=folder', 'folder'),
-    ('compare a=run', 'run'),
+    (f'reproduce {CONFIG} --csv empty.pth/a.csv', '--csv'),
+    (f'reproduce {CONFIG} --csv folder', '--csv'),
+    (f'reproduce {CONFIG} --csv other.csv', 'other.csv holds no records'),
     ('draw_predictions gone --out a.png', 'gone'),
     ('draw_predictions a=gone --out a.png', 'a=gone'),
     ('draw_predictions a=run --out a.png', 'a=run'),
@@ -167,7 +168,7 @@ def test_a_user_error_is_named_and_writes_nothing(place, words, named):
 
 @pytest.mark.parametrize('words', [
     'make_shapes --out new/shapes --num-train 40 --num-val 1 --size 32',
-    'list_heads --out heads.md', 'benchmark_table folder --out table.md',
+    'list_heads --out heads.md',
     'check_data CONFIG --out sheet/a.png --cfg-options '
     'train_dataloader.batch_size=2',
     'make_splits CONFIG --labeled 1/2 --out lists'])

@@ -264,8 +264,8 @@ def test_a_config_with_base_files(project):
         'fit', '', 'Train both, and compare them:',
         'python tools/train.py semi_supervised.py',
         'python tools/train.py semi.py',
-        'python tools/compare.py --validation '
-        'supervised=work_dirs/semi_supervised PS-MT=work_dirs/semi'
+        'python tools/analysis_tools/results.py --validation '
+        'work_dirs/semi_supervised work_dirs/semi'
     ]
     assert plain(twin) == plain(mine)
     assert semi.model.type == 'PSMT' and semi.model.segmentor == mine.model
@@ -677,7 +677,7 @@ test_evaluator = dict(
     semi, *_, said = converted(
         'val_dataloader = val_evaluator = val_cfg = None', '--force',
         check=True)
-    assert semi.val_evaluator is None and 'compare.py' not in said
+    assert semi.val_evaluator is None and 'results.py' not in said
     assert 'no val_dataloader' in said and '\nfit\n' in said
 
 

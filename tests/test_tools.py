@@ -147,7 +147,7 @@ def test_the_test_tool_repeats_the_last_validation(root, trained):
 
 
 def test_the_end_of_the_log_says_how_to_test(root, trained):
-    """The command as it stands there, and compare.py finds what it writes."""
+    """The command as it stands there, and results.py finds what it writes."""
     log = next(trained.glob('*/*.log')).read_text()
     ending = log.partition('The training has ended.')[2]
     last = scalars(trained)[1][-1]
@@ -160,7 +160,8 @@ def test_the_end_of_the_log_says_how_to_test(root, trained):
     assert command.endswith(' run/tiny.py run/iter_6.pth')
     assert f'{REPO}/tools/test.py ' in command
     run(shlex.split(command), root)
-    table = run([sys.executable, REPO / 'tools/compare.py', 'mine=run'], root)
+    table = run([sys.executable, REPO / 'tools/analysis_tools/results.py',
+                 'run'], root)
     assert f'| {last["mIoU"]:.2f} |' in table
 
 

@@ -20,18 +20,15 @@ nothing is tested. The worst cell comes before the mean: a default must not
 lose anywhere.
 """
 import argparse
-import csv
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, Iterable, List, Tuple
 
-import benchmark_table
-import compare
 import numpy as np
+from analysis_tools import results
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = 15  # IoU of a class that supervised training knows
@@ -199,69 +196,41 @@ def write(args: argparse.Namespace, data: Path, net: str,
     return config
 
 
-def class_ious(log: Path) -> List[Dict[str, float]]:
-    """IoU of each class, of each net in each evaluation of a log."""
-    tables = log.read_text().split('per class results:')[1:]
-    return [{name: float(iou) for name, iou in re.findall(
-        r'^\|\s+(\S.*?)\s+\|\s+([\d.]+|nan)\s+\|', text, re.M)}
-            for text in tables]
+def pairs(records: Iterable[dict]) -> Dict[str, List[Tuple[dict, dict]]]:
+    """Return the cells by name: records of twin and PS-MT, one pair a seed."""
+    found = {(record['config'], record['seed']): record for record in records}
+    cells = {}
+    for (name, seed), record in found.items():
+        twin = found.get((f'{name}_supervised', seed))
+        if twin:
+            cells.setdefault(name, []).append((twin, record))
+    return cells
 
 
-def result(work_dir: Path, tested: bool) -> dict:
-    """Row of one training; empty while it is not done."""
-    row = benchmark_table.read(work_dir)
-    if tested:
-        if not any('mIoU' in key for key in row['means']):
-            return {}
-        start = sorted(work_dir.glob('test/*/*.json'))[-1].parent
-        metrics = compare.tested(work_dir)
-    else:
-        metrics = compare.validated(work_dir)
-        if metrics.get('step') != row['iterations']:
-            return {}
-        start = max(work_dir.glob('*/vis_data/scalars.json')).parents[1]
-    nets = sum('mIoU' in key for key in metrics)
-    log, = start.glob('*.log')
-    return {
-        **{key: row.get(key, '–') for key in (
-            'method', 'labelled', 'iterations', 'seeds', 'commit', 'device',
-            'versions')},
-        'minutes': f'{60 * row["means"]["hours"]:.1f}',
-        'mIoU': round(metrics['mIoU'], 2),
-        'student': round(metrics.get('student/mIoU', metrics['mIoU']), 2),
-        'IoU': class_ious(log)[-nets]}
-
-
-def render(cells: Dict[str, List[List[dict]]], tested: bool) -> str:
-    """Markdown: a row per cell, the worst first, and what they say together.
-
-    Args:
-        cells (dict): By name, pairs of the twin's result and PS-MT's, one per
-            seed.
-        tested (bool): On the test images, or on the validation images.
-    """
+def render(cells: Dict[str, List[Tuple[dict, dict]]]) -> str:
+    """Write a Markdown row per cell, the worst first, and what they say."""
     rows, gains = [], {}
-    for name, pairs in cells.items():
-        twin, psmt, student = (
-            np.array(values) for values in zip(*(
-                (a['mIoU'], b['mIoU'], b['student']) for a, b in pairs)))
+    for name, runs in cells.items():
+        twin, psmt, student = (np.array(values) for values in zip(*(
+            (results.score(a), results.score(b),
+             b.get('student', results.score(b))) for a, b in runs)))
         gains[name] = (psmt - twin).mean()
-        known = {label: np.mean([a['IoU'][label] for a, _ in pairs])
-                 for label in pairs[0][0]['IoU']}
+        known = {label: np.mean([a['IoU'][label] for a, _ in runs])
+                 for label in runs[0][0]['IoU']}
         lost = [label for label, iou in known.items() if iou > KNOWN and
-                np.mean([b['IoU'][label] for _, b in pairs]) < iou / 2]
-        cost = (sum(float(b['minutes']) for _, b in pairs) /
-                sum(float(a['minutes']) for a, _ in pairs))
+                np.mean([b['IoU'][label] for _, b in runs]) < iou / 2]
+        cost = (sum(b['hours'] for _, b in runs) /
+                sum(a['hours'] for a, _ in runs))
         rows.append((gains[name], (
-            f'| {name} | {len(pairs)} | {compare.spread(twin)} | '
-            f'{compare.spread(psmt)} | {compare.spread(student)} | '
+            f'| {name} | {len(runs)} | {results.spread(twin)} | '
+            f'{results.spread(psmt)} | {results.spread(student)} | '
             f'{gains[name]:+.2f} | {(student - twin).mean():+.2f} | '
             f'{", ".join(lost) or "–"} | {cost:.1f} |')))
-    where = 'test' if tested else 'validation'
+    (pair, *_), *_ = cells.values()
     values = [*gains.values()]
     return '\n'.join([
-        f'| {where} mIoU | seeds | supervised | teachers | student | gain | '
-        'gain of the student | lost classes | cost |',
+        f'| mIoU on {pair[0]["images"]} | seeds | supervised | teachers | '
+        'student | gain | gain of the student | lost classes | cost |',
         '|---|--:|--:|--:|--:|--:|--:|---|--:|',
         *(row for _, row in sorted(rows)),
         f'\nworst {min(values):+.2f} ({min(gains, key=gains.get)}), mean '
@@ -270,62 +239,30 @@ def render(cells: Dict[str, List[List[dict]]], tested: bool) -> str:
 
 def main() -> None:
     args = parse_args()
-    configs = {
-        f'{data.name}, {net}, {share}': write(args, data, net, share)
-        for data in args.data for net in args.nets for share in args.shares}
+    configs = [write(args, data, net, share) for data in args.data
+               for net in args.nets for share in args.shares]
     runs = args.out / 'runs'
     common = ['--seeds', *args.seeds, '--jobs', args.jobs, '--work-dirs', runs]
-    twins = [path.with_name(f'{path.stem}_supervised.py')
-             for path in configs.values()]
+    if args.csv:
+        common += ['--csv', args.csv]
+    twins = [path.with_name(f'{path.stem}_supervised.py') for path in configs]
     reproduce = [sys.executable, ROOT / 'tools/reproduce.py']
     env = {'OMP_NUM_THREADS': '1', **os.environ}
-    for words in ([*twins, *configs.values()], ) if not args.vary else (
-            twins, [*configs.values(), '--vary', *args.vary]):
+    for words in ([*twins, *configs], ) if not args.vary else (
+            twins, [*configs, '--vary', *args.vary]):
         subprocess.run([*map(str, [*reproduce, *words, *common])], env=env)
     options = '+'.join(['', *(args.vary or ())]).replace('/', '_')
-    cells, found = {}, []
-    for name, config in configs.items():
-        for seed in args.seeds:
-            pair = [result(runs / stem / f'seed{seed}', not args.vary)
-                    for stem in (f'{config.stem}_supervised',
-                                 config.stem + options)]
-            if all(pair):
-                cells.setdefault(name, []).append(pair)
-            found += [dict(zip(('data', 'net', 'share'), name.split(', '))) |
-                      row for row in pair if row]
-    if args.csv and found:
-        save(args.csv, found)
+    records, notes = results.collect(
+        [runs / name / f'seed{seed}' for config in configs
+         for name in (f'{config.stem}_supervised', config.stem + options)
+         for seed in args.seeds if (runs / name / f'seed{seed}').is_dir()],
+        validation=bool(args.vary))
+    cells = pairs(record for record in records
+                  if record['iterations'] == str(args.iters))
     if not cells:
-        raise SystemExit(f'No pair is done: see the logs in {runs}')
-    print(f'\n{render(cells, not args.vary)}')
-
-
-def read(path: Path) -> Dict[str, List[List[dict]]]:
-    """The cells of a file that :func:`save` wrote, for :func:`render`."""
-    found = {}
-    with path.open(newline='', encoding='utf-8') as file:
-        for row in csv.DictReader(file):
-            name = ', '.join(row[key] for key in ('data', 'net', 'share'))
-            ious = (item.rpartition(' ') for item in row['IoU'].split('; '))
-            row = {**row, 'mIoU': float(row['mIoU']),
-                   'student': float(row['student']),
-                   'IoU': {label: float(iou) for label, _, iou in ious}}
-            found.setdefault(name, {}).setdefault(
-                row['seeds'], {})[row['method']] = row
-    return {name: [[pair['supervised'], pair['PSMT']]
-                   for pair in seeds.values() if len(pair) == 2]
-            for name, seeds in found.items()}
-
-
-def save(path: Path, rows: Sequence[dict]) -> None:
-    """Write one row per tested training."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({**row, 'IoU': '; '.join(
-                f'{name} {iou}' for name, iou in row['IoU'].items())})
+        raise SystemExit('\n'.join(
+            [*notes, f'No pair is done: see the logs in {runs}']))
+    print(f'\n{render(cells)}')
 
 
 if __name__ == '__main__':

@@ -8,9 +8,8 @@ cd "$(dirname "$0")/.."
 CONFIG=configs/psmt/deeplabv3plus_r18_shapes_1-8
 OUT=work_dirs/shapes
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-SUPERVISED=
-PSMT=
 [ $# -gt 0 ] || set -- 0
+RUNS=()
 trap 'kill $(jobs -p) 2> /dev/null || true' EXIT # nothing trains on
 
 train() { # config, work dir, seed; to be called in the background
@@ -41,10 +40,8 @@ for seed in "$@"; do
     finish $second "$P"
     evaluate "${CONFIG}_supervised.py" "$S"
     evaluate "$CONFIG.py" "$P"
-    SUPERVISED=$SUPERVISED${SUPERVISED:+,}$S
-    PSMT=$PSMT${PSMT:+,}$P
+    RUNS+=("$S" "$P")
 done
 echo
-python tools/compare.py "supervised only=$SUPERVISED" "PS-MT=$PSMT" \
-    --plot $OUT/curves.png
+python tools/analysis_tools/results.py "${RUNS[@]}" --plot $OUT/curves.png
 echo "pseudo labels: $(ls -t "$P"/*/vis_data/vis_image/*.png | head -n 1)"

@@ -779,9 +779,9 @@ def commands(twin: Written, out: Written, gpus: int) -> Iterator[str]:
         path = shlex.quote(str(written.path))
         yield (f'python {tools}/train.py {path}' if gpus == 1 else
                f'{tools}/dist_train.sh {path} {gpus}')
-    runs = (f'supervised={twin.work_dir}', f'PS-MT={out.work_dir}')
     if twin.base.get('val_dataloader'):
-        yield (f'python {tools}/compare.py --validation '
+        runs = (twin.work_dir, out.work_dir)
+        yield (f'python {tools}/analysis_tools/results.py --validation '
                + ' '.join(map(shlex.quote, runs)))
 
 

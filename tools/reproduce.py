@@ -4,7 +4,9 @@ Training k of a config lies in WORK_DIRS/<config>/seed<k>, and what it prints
 in train.log there. What is done is skipped, what was cut off goes on from its
 last checkpoint, also to a larger max_iters. A run that fails stops no other.
 Variants of a config (--vary) lie in WORK_DIRS/<config>+<options>/seed<k>. They
-are validated but not tested, because the test images choose no setting.
+are validated but not tested, because the test images choose no setting. What
+is done is a row of a CSV file, of which tools/analysis_tools/results.py makes
+tables and learning curves.
 
 A config may start from what another left behind: {{$PSMT_WORK_DIRS:work_dirs}}
 and {{$PSMT_SEED:0}} in it are those of the run.
@@ -17,17 +19,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Sequence
+from typing import List, Sequence
 
-import benchmark_table as bench
-import compare
+from analysis_tools import results
 from mmengine import Config, DictAction
 
 TOOLS = Path(__file__).resolve().parent
 ENVIRONMENT = Lock()
-LOGS = [f'{start}/{name}' for start in ('[0-9]*', 'test/[0-9]*')
-        for name in ('*.log', '*.json', 'vis_data/config.py',
-                     'vis_data/scalars.json')]
 
 
 def last_checkpoint(work_dir: Path) -> str:
@@ -78,8 +76,8 @@ def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
         cfg.merge_from_dict(parse_options(words))
     starts = sorted(work_dir.glob('[0-9]*/vis_data/config.py'))
     if starts:
-        new, old = bench.settings(cfg), bench.settings(
-            bench.load(starts[-1].parents[1]))
+        new, old = results.settings(cfg), results.settings(
+            results.load(starts[-1].parents[1]))
         for settings in (new, old):
             settings['train_cfg'] = {**settings['train_cfg'], 'max_iters': 0}
         changed = [k for k in {**new, **old} if new.get(k) != old.get(k)]
@@ -87,14 +85,12 @@ def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
             return (f'of another config, {", ".join(changed)} changed: move '
                     'it away or choose other --work-dirs')
     length = cfg.train_cfg.max_iters
-    if words:
-        if compare.validated(work_dir).get('step') == length:
+    try:
+        record = results.read(work_dir, validation=bool(words))
+        if record['iterations'] == str(length):
             return 'done'
-    else:
-        row = bench.read(work_dir)
-        if row.get('iterations') == length and any(
-                'mIoU' in key for key in row['means']):
-            return 'done'
+    except results.NoResult:
+        pass
     step = re.search(r'iter_(\d+)\.pth$', last_checkpoint(work_dir))
     if not step or int(step[1]) < length:
         return f'to train (from {step[1] if step else 0})'
@@ -118,15 +114,6 @@ def run(words: Sequence, work_dir: Path) -> None:
         print(f'{work_dir} failed with exit code {code}:', *tail, sep='\n')
 
 
-def keep(work_dir: Path, folder: Path) -> None:
-    """Copy the logs that tables and curves are made of, without weights."""
-    for pattern in LOGS:
-        for file in work_dir.glob(pattern):
-            copy = folder / file.relative_to(work_dir.parents[1])
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_text(file.read_text().replace(f'{Path.cwd()}/', ''))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -141,8 +128,8 @@ def main() -> None:
                         metavar='KEY=VALUE', help='a variant of each config, '
                         'in place of the config itself; give it repeatedly')
     parser.add_argument('--work-dirs', type=Path, default=Path('work_dirs'))
-    parser.add_argument('--logs', type=Path, help='folder that receives a '
-                        'copy of the logs, without the path of this one')
+    parser.add_argument('--csv', type=Path, help='file that receives a row '
+                        'per run. Default WORK_DIRS/results.csv')
     parser.add_argument('--list', action='store_true',
                         help='only say what is done and what remains')
     args = parser.parse_args()
@@ -155,12 +142,16 @@ def main() -> None:
     for word in sum(args.vary, []):
         if '=' not in word:
             parser.error(f'--vary takes KEY=VALUE, got {word!r}')
-    for option in ('work_dirs', 'logs'):
-        place = getattr(args, option) or Path()
+    args.csv = args.csv or args.work_dirs / 'results.csv'
+    for option, place in (('--work-dirs', args.work_dirs),
+                          ('--csv', args.csv.parent)):
         for path in (place, *place.parents):
             if path.is_file():
-                parser.error(f'--{option.replace("_", "-")}: {path} is no '
-                             'folder')
+                parser.error(f'{option}: {path} is no folder')
+    if args.csv.is_dir():
+        parser.error(f'--csv: {args.csv} is a folder')
+    if args.csv.is_file():
+        results.read_csv(args.csv)
     # The lengths in some configs depend on it.
     os.environ['WORLD_SIZE'] = str(args.gpus)
     jobs = {}
@@ -187,13 +178,13 @@ def main() -> None:
         config, words, _ = jobs[folder]
         return state(config, folder, words)
 
-    def report() -> bool:
+    def report() -> List[Path]:
         states = {folder: state_of(folder) for folder in jobs}
-        done = [*states.values()].count('done')
-        print(f'{done} of {len(jobs)} done',
+        done = [folder for folder in jobs if states[folder] == 'done']
+        print(f'{len(done)} of {len(jobs)} done',
               *(f'{folder}: {word}' for folder, word in states.items()),
               sep='\n', flush=True)
-        return done == len(jobs)
+        return done
 
     def advance(folder: Path) -> None:
         config, words, seed = jobs[folder]
@@ -216,18 +207,13 @@ def main() -> None:
         return
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(advance, jobs))
-    finished = report()
-    for folder in jobs if args.logs else ():
-        keep(folder, args.logs)
-    if args.vary:
-        variants = {}
-        for folder in jobs:
-            if compare.validated(folder):
-                variants.setdefault(folder.parent.name, []).append(folder)
-        print(f'\n{compare.validations(variants)}')
-    else:
-        print(f'\n{bench.render(bench.table([*jobs]))}')
-    sys.exit(not finished)
+    done = report()
+    records = [{**results.read(folder, validation=bool(args.vary)),
+                'overrides': ' '.join(jobs[folder][1])} for folder in done]
+    if records:
+        results.write_csv(args.csv, records)
+        print(f'\n{results.render(results.compact(records))}\n{args.csv}')
+    sys.exit(len(done) < len(jobs))
 
 
 if __name__ == '__main__':
