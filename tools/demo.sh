@@ -28,6 +28,19 @@ evaluate() { # config, work dir
         { tail -n 20 "$2/test.log"; exit 1; }
 }
 
+status() { # work dir
+    sed -nE 's/.*Iter\(train\) +\[ *([0-9/]+)\].*eta: ([0-9:]+).*/\1, \2 left/p' \
+        "$1/train.log" | tail -n 1
+    sed -nE 's/.* (mIoU: [0-9.]+) .*/\1/p' "$1/train.log" | tail -n 1
+}
+
+progress() { # work dirs of both; prints until it is killed
+    while sleep 20; do
+        echo "  supervised:" $(status "$1") \
+            "| PS-MT:" $(status "$2")
+    done
+}
+
 python tools/dataset_converters/make_shapes.py
 for seed in "$@"; do
     P=$OUT/psmt/seed$seed
@@ -36,8 +49,10 @@ for seed in "$@"; do
     echo "seed $seed: training both side by side, see $P/train.log"
     train "${CONFIG}_supervised.py" "$S" "$seed" & first=$!
     train "$CONFIG.py" "$P" "$seed" & second=$!
+    progress "$S" "$P" & third=$!
     finish $first "$S"
     finish $second "$P"
+    kill $third
     evaluate "${CONFIG}_supervised.py" "$S"
     evaluate "$CONFIG.py" "$P"
     RUNS+=("$S" "$P")
