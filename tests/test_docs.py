@@ -184,6 +184,14 @@ def test_files_that_a_page_names_exist(page):
         assert (REPO / name).exists(), name
 
 
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_tests_that_a_page_names_exist(page):
+    tests = ''.join(file.read_text() for file in sorted(
+        (REPO / 'tests').rglob('test_*.py')))
+    for name in re.findall(r'\btest_\w+(?=`)', page.read_text()):
+        assert f'def {name}(' in tests, name
+
+
 def test_the_readme_is_short():
     assert len(PAGES[0].read_text().splitlines()) <= 120
 
