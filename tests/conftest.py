@@ -17,7 +17,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True)
 def quiet():
-    """mmengine logs every initialised tensor."""
+    """mmengine logs every initialized tensor."""
     MMLogger.get_instance('mmengine', log_level='ERROR')
 
 

@@ -36,7 +36,7 @@ def write_split(folder: Path, names: list[str]) -> None:
 
 
 def save_photo(path: Path, ids: np.ndarray, palette: list) -> None:
-    """Noise around the colour of each class."""
+    """Noise around the color of each class."""
     colors = np.full((256, 3), 128)
     colors[:len(palette)] = palette
     noise = np.random.default_rng(0).integers(-30, 31, (*ids.shape, 1))

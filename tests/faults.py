@@ -51,7 +51,7 @@ class BadPixel:
 
 @TRANSFORMS.register_module()
 class NoLabel:
-    """A mask without a labelled pixel."""
+    """A mask without a labeled pixel."""
 
     def __call__(self, results):
         results['gt_seg_map'][:] = 255

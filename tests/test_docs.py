@@ -104,7 +104,7 @@ def test_custom_data_from_a_folder_to_a_plain_model(mine):
     supervised = miou(run(twin, mine))
     out = run(semi, mine)
     num = len([p for p in (mine / 'mine/photos').rglob('*') if p.is_file()])
-    assert re.search(rf'2 of {num} unlabelled images are broken', out)
+    assert re.search(rf'2 of {num} unlabeled images are broken', out)
     for broken in ('mine/photos/0.jpg', 'mine/photos/2.png'):
         assert re.search(rf'{broken}: \w', out)
     assert 'unsup.loss' in out

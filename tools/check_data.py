@@ -137,8 +137,8 @@ def show_classes(classes: List[str], scanned: List[dict]) -> None:
         print(f'  {i:3} {name:<20}{masks[i]:7} images{pixels[i]:15,} pixels')
     absent = [name for i, name in enumerate(classes) if not masks[i]]
     if absent:
-        print(f'  WARNING: no labelled image holds {", ".join(absent)}, which '
-              'cannot be learnt so: label images that do')
+        print(f'  WARNING: no labeled image holds {", ".join(absent)}, which '
+              'cannot be learned so: label images that do')
 
 
 def show_schedule(cfg: Config, model: Optional[PSMT], gpus: int,
@@ -161,8 +161,8 @@ def show_schedule(cfg: Config, model: Optional[PSMT], gpus: int,
             alternate_every=model.teachers.alternate_every)
     for name, length in lengths.items():
         print(f'  {name:16}{length:7} = {length * batch / labeled:.1f} passes '
-              f'over labelled, {length * batch / unlabeled:.1f} over '
-              'unlabelled images')
+              f'over labeled, {length * batch / unlabeled:.1f} over '
+              'unlabeled images')
     for problem in too_short(labeled, batch, cfg.train_cfg.max_iters):
         print(f'  WARNING: {problem}')
     if base != batch and not scale.get('enable'):
@@ -192,7 +192,7 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
     batch = model.data_preprocessor(
         pseudo_collate([dataset[pair] for pair in pairs]), training=True)
     views, valid = batch['inputs'], batch['inputs']['valid']
-    print(f'batch: {1 - valid.float().mean():.1%} of its unlabelled pixels '
+    print(f'batch: {1 - valid.float().mean():.1%} of its unlabeled pixels '
           'are padding')
     mixed, logits = views['strong'], valid[:, None].float()
     rng = np.random.default_rng(seed)
@@ -208,10 +208,10 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
     sizes = ['{} x {}'.format(*views[name].shape[2:])
              for name in ('labeled', 'weak')]
     if sizes[0] != sizes[1]:
-        print(f'  WARNING: labelled images enter the model as {sizes[0]}, '
-              f'unlabelled as {sizes[1]}')
+        print(f'  WARNING: labeled images enter the model as {sizes[0]}, '
+              f'unlabeled as {sizes[1]}')
     return sheet(dict(
-        labelled=shown(views['labeled']),
+        labeled=shown(views['labeled']),
         mask=[painted(sample.gt_sem_seg.data[0], palette)
               for sample in batch['data_samples']['labeled'][:4]],
         weak=shown(views['weak']),
@@ -228,12 +228,12 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
     for fault in FAULTS:
         problems.add(seen[fault] for seen in scanned if seen.get(fault))
     show_sizes(kind, dataset, scanned, model)
-    if kind != 'unlabelled':
+    if kind != 'unlabeled':
         classes = dataset.metainfo.get('classes')
         if not classes:
             problems.append(f'The {kind} data set has no classes: give it '
                             'metainfo=dict(classes=..., palette=...)')
-        elif kind == 'labelled':
+        elif kind == 'labeled':
             show_classes(classes, scanned)
         if model:
             problems.add(class_problems(class_heads(model.segmentor), kind,
@@ -246,8 +246,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     problems, parts, scanned = Problems(), {}, {}
     model = problems.attempt(MODELS.build, cfg.model)
     configs = dict(
-        labelled=cfg.train_dataloader.dataset.labeled,
-        unlabelled=cfg.train_dataloader.dataset.unlabeled)
+        labeled=cfg.train_dataloader.dataset.labeled,
+        unlabeled=cfg.train_dataloader.dataset.unlabeled)
     if cfg.get('val_dataloader'):
         configs['validation'] = cfg.val_dataloader.dataset
     else:
@@ -257,8 +257,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
         if parts[kind] is not None:
             scanned[kind] = inspect(problems, kind, parts[kind], model)
     labeled, unlabeled, validation = map(
-        parts.get, ('labelled', 'unlabelled', 'validation'))
-    for kind in ('labelled', 'unlabelled'):
+        parts.get, ('labeled', 'unlabeled', 'validation'))
+    for kind in ('labeled', 'unlabeled'):
         if parts[kind] is not None and validation is not None:
             problems.add(leaks(kind, parts[kind], validation))
     if labeled is None or unlabeled is None:
@@ -268,7 +268,7 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     if model is not None:
         problems.add(ignore_problems(
             class_heads(model.segmentor), model.data_preprocessor.seg_pad_val,
-            labeled, scanned['labelled']))
+            labeled, scanned['labeled']))
     if validation is not None:
         metrics = cfg.get('val_evaluator') or []
         problems.add(metric_problems(
@@ -278,8 +278,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     others = [part for part in (labeled, validation) if part is not None]
     for warning in photo_warnings(unlabeled, *others):
         print(f'  WARNING: {warning}')
-    shared = list(leaks('labelled', labeled, unlabeled))
-    print(f'{len(shared)} of the labelled images are unlabelled ones, too, '
+    shared = list(leaks('labeled', labeled, unlabeled))
+    print(f'{len(shared)} of the labeled images are unlabeled ones, too, '
           'which is allowed')
     problems.attempt(show_schedule, cfg, model, gpus, len(labeled),
                      len(unlabeled))

@@ -1,6 +1,6 @@
-"""Draw labelled and unlabelled lists of a data set, or import published ones.
+"""Draw labeled and unlabeled lists of a data set, or import published ones.
 
-To draw, every mask is read once, as the config loads it. The labelled images
+To draw, every mask is read once, as the config loads it. The labeled images
 are drawn by chance so that they cover every class, the rarest first, and hold
 each class about as often as the whole set does. The same seed gives the same
 lists. A training image that is also in the validation or the test is refused,
@@ -162,7 +162,7 @@ def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
 
 
 def draw(holds: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Which images are labelled; ``holds`` is (images, classes)."""
+    """Which images are labeled; ``holds`` is (images, classes)."""
     rng = np.random.default_rng(seed)
     total, have = holds.sum(0), np.zeros(holds.shape[1], int)
     target = total * count / len(holds)
@@ -192,8 +192,8 @@ def table(classes: Sequence[str], pixels: np.ndarray,
           labeled: np.ndarray) -> str:
     """Markdown, one row per class; then the classes that lack images."""
     width = max(map(len, classes))
-    rows = [f'| {"class":{width}} | images | labelled | unlabelled | pixels '
-            f'| labelled pixels |\n|{"-" * (width + 2)}|' + '--:|' * 5]
+    rows = [f'| {"class":{width}} | images | labeled | unlabeled | pixels '
+            f'| labeled pixels |\n|{"-" * (width + 2)}|' + '--:|' * 5]
     parts = pixels, pixels[labeled], pixels[~labeled]
     images = [(part > 0).sum(0) for part in parts]
     shares = [part.sum(0) / max(part.sum(), 1) for part in parts[:2]]
@@ -204,7 +204,7 @@ def table(classes: Sequence[str], pixels: np.ndarray,
     absent = images[0] == 0
     for words, lacking in (
             ('Note: no image of the set holds', absent),
-            (f'Warning: {labeled.sum()} labelled images are too few to hold',
+            (f'Warning: {labeled.sum()} labeled images are too few to hold',
              ~absent & (images[1] == 0))):
         if lacking.any():
             rows.append(f'{words} {", ".join(np.array(classes)[lacking])}')
@@ -261,19 +261,19 @@ def read_list(path: Path, known: Dict[str, int], held: Dict[str, str],
 
 
 def protocol_of(leaf: BaseSegDataset, names: Sequence[str], used: int) -> str:
-    """Whose split it is, by the counts; ``names`` are the labelled images."""
+    """Whose split it is, by the counts; ``names`` are the labeled images."""
     high = None
     if used == VOC:
         path = Path(leaf.data_root or '', 'ImageSets/Segmentation/train.txt')
         own = set(path.read_text().split()) if path.is_file() else ()
         if len(own) == VOC_OWN:
             high = sum(osp.basename(name) in own for name in names)
-            print(f'{high} labelled images are of high quality')
+            print(f'{high} labeled images are of high quality')
         else:
-            print('How many labelled images are of high quality cannot be '
+            print('How many labeled images are of high quality cannot be '
                   f'told: {path} does not list the {VOC_OWN} of VOC 2012')
     found = PROTOCOLS.get((used, len(names), high),
-                          f'unknown lists, {len(names)} labelled')
+                          f'unknown lists, {len(names)} labeled')
     print(f'Protocol: {found}')
     if found == 'high quality 732':
         print('Two such lists are in circulation and share only 371 names: '
@@ -304,10 +304,10 @@ def import_lists(args: argparse.Namespace, owners: Sequence[BaseSegDataset],
                  [k for k in range(len(names)) if k not in seen])
     if not unlabeled:
         raise SystemExit(f'{args.published} names all {len(names)} images of '
-                         'the data set: no unlabelled one is left')
+                         'the data set: no unlabeled one is left')
     check_names(owners[0], names, images)
     used = len(labeled) + len(unlabeled)
-    print(f'{args.out}: {len(labeled)} labelled, {len(unlabeled)} unlabelled, '
+    print(f'{args.out}: {len(labeled)} labeled, {len(unlabeled)} unlabeled, '
           f'{len(names) - used} in neither list')
     write_lists(args.out, names, labeled, unlabeled, protocol_of(
         owners[0], [names[k] for k in labeled], used))
@@ -322,11 +322,11 @@ def main() -> None:
         'whole training set; to draw, every image needs its mask')
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument(
-        '--labeled', help='draw: share of labelled images such as 1/8 or '
+        '--labeled', help='draw: share of labeled images such as 1/8 or '
         '0.125, rounded up, or their number such as 100')
     mode.add_argument(
         '--import', type=Path, dest='published', metavar='LABELED.txt',
-        help='published list of the labelled images')
+        help='published list of the labeled images')
     parser.add_argument(
         '--import-unlabeled', type=Path, metavar='UNLABELED.txt',
         help='with --import; default: the other images of the data set')
@@ -392,7 +392,7 @@ def main() -> None:
     check_names(owners[0], names, images)
     for i, folder in enumerate(folders):
         labeled = draw(pixels > 0, count, args.seed + i)
-        print(f'\n{folder}: {count} labelled, {total - count} unlabelled, '
+        print(f'\n{folder}: {count} labeled, {total - count} unlabeled, '
               f'seed {args.seed + i}\n{table(classes, pixels, labeled)}')
         write_lists(folder, names, np.flatnonzero(labeled),
                     np.flatnonzero(~labeled), f'seeded, seed {args.seed + i}')

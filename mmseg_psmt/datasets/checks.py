@@ -95,12 +95,12 @@ def agreement_problems(parts: Dict[str, Dataset]) -> Iterator[str]:
     """Classes and label ids on which the labeled images and others differ.
 
     Args:
-        parts (dict[str, Dataset]): ``labelled`` and others by their kind.
+        parts (dict[str, Dataset]): ``labeled`` and others by their kind.
     """
-    ours = next(leaves(parts['labelled']))
+    ours = next(leaves(parts['labeled']))
     for kind, part in parts.items():
         for leaf in leaves(part):
-            if kind == 'unlabelled' and not reads_masks(leaf.pipeline):
+            if kind == 'unlabeled' and not reads_masks(leaf.pipeline):
                 continue
             yield from _disagreement(ours, kind, leaf)
 
@@ -114,7 +114,7 @@ def _disagreement(ours: Dataset, kind: str, leaf: Dataset) -> Iterator[str]:
     # other numbers of classes are compared with the heads
     if len(mine) == len(theirs) and plain[0] != plain[1]:
         i = next(i for i, pair in enumerate(zip(*plain)) if len({*pair}) > 1)
-        yield (f'Class {i} is {mine[i]!r} in the labelled data set, but '
+        yield (f'Class {i} is {mine[i]!r} in the labeled data set, but '
                f'{theirs[i]!r} in the {kind} one {source(leaf)}' +
                (', which has the same classes in another order'
                 if {*plain[0]} == {*plain[1]} else '') +
@@ -122,7 +122,7 @@ def _disagreement(ours: Dataset, kind: str, leaf: Dataset) -> Iterator[str]:
                'ids in their masks')
     if leaf.reduce_zero_label != ours.reduce_zero_label:
         yield (f'reduce_zero_label is {ours.reduce_zero_label} for the '
-               f'labelled data set, but {leaf.reduce_zero_label} for the '
+               f'labeled data set, but {leaf.reduce_zero_label} for the '
                f'{kind} one {source(leaf)}: their ids differ by one. Set it '
                'alike, and convert masks that are stored otherwise')
 
@@ -146,14 +146,14 @@ def ignore_problems(heads: Dict[str, nn.Module], seg_pad_val: Optional[int],
             continue
         remedy = f'{name}.ignore_index is {ignored}: set them alike'
         if masks not in (None, ignored):
-            yield (f'The labelled masks hold {masks}, their ignore_index, but '
+            yield (f'The labeled masks hold {masks}, their ignore_index, but '
                    f'{remedy}')
         if seg_pad_val not in (None, ignored):
             yield ('model.data_preprocessor.seg_pad_val pads masks with '
                    f'{seg_pad_val}, but {remedy}')
         for value, step in filled.items():
             if value != ignored and value >= head.num_classes:
-                yield (f'{step} in the labelled pipeline fills masks with '
+                yield (f'{step} in the labeled pipeline fills masks with '
                        f'{value}, but {remedy}')
 
 
@@ -182,7 +182,7 @@ def pipeline_problems(pairs: SemiSegDataset,
         pairs (SemiSegDataset): The images to train on.
         validation (Dataset, optional): Those to validate on.
     """
-    parts = dict(labelled=pairs.labeled, unlabelled=pairs.unlabeled)
+    parts = dict(labeled=pairs.labeled, unlabeled=pairs.unlabeled)
     if validation is not None:
         parts['validation'] = validation
     unsuited = [problem for kind, part in parts.items()
@@ -194,7 +194,7 @@ def pipeline_problems(pairs: SemiSegDataset,
     yield from mask_problems(pairs.labeled)
     step = fills(pairs.unlabeled, first=1).get(0)
     if step:
-        yield (f'{step} in the unlabelled pipeline fills masks with 0, so '
+        yield (f'{step} in the unlabeled pipeline fills masks with 0, so '
                'that what it fills counts as image: have it fill them with '
                '255 (seg_pad_val, or pad_val=dict(seg=255) of Pad)')
 
@@ -224,12 +224,12 @@ def batch_problems(pairs: SemiSegDataset, preprocess: Callable,
         return
     shapes = [tuple(batch[name].shape[1:]) for name in ('labeled', 'strong')]
     if shapes[0][0] != shapes[1][0]:
-        yield (f'Labelled images have {shapes[0][0]} channels, unlabelled '
+        yield (f'Labeled images have {shapes[0][0]} channels, unlabeled '
                f'{shapes[1][0]}: load both alike, by color_type of '
                'LoadImageFromFile')
     elif one_pass and shapes[0] != shapes[1]:
         sizes = ['{} x {}'.format(*shape[1:]) for shape in shapes]
-        yield (f'Labelled images enter the model as {sizes[0]}, unlabelled as '
+        yield (f'Labeled images enter the model as {sizes[0]}, unlabeled as '
                f'{sizes[1]}, but model.one_pass joins them: give both '
                'pipelines the same crop_size, or set model.one_pass=False')
 
@@ -276,7 +276,7 @@ def photo_warnings(unlabeled: Dataset, *others: Dataset) -> Iterator[str]:
     }
     for what, found in kinds.items():
         if found:
-            yield (f'{len(found)} of the unlabelled images {what}: '
+            yield (f'{len(found)} of the unlabeled images {what}: '
                    f'{", ".join(found[:3])}{", ..." * (len(found) > 3)}. If '
                    'they are masks, take them out of images')
 
@@ -352,7 +352,7 @@ def scan(kind: str, leaf: Dataset, info: dict,
     """Read an image, and its mask if the pipeline makes one.
 
     Args:
-        kind (str): 'labelled', 'unlabelled' or 'validation', for messages.
+        kind (str): 'labeled', 'unlabeled' or 'validation', for messages.
         leaf (Dataset): The data set of the image.
         info (dict): Its entry in there.
         read (Callable): :func:`read` or :func:`load`.
@@ -381,7 +381,7 @@ def scan(kind: str, leaf: Dataset, info: dict,
             f'list, data_prefix or suffixes of the {kind} data set')
         return seen
     if mask is None:
-        if kind != 'unlabelled':
+        if kind != 'unlabeled':
             seen['unread'] = (
                 f'The pipeline of {source(leaf)} makes no gt_seg_map of '
                 f'{path}: add LoadAnnotations, or a transform of your own '

@@ -1,4 +1,4 @@
-"""Endless pairs of a labelled and an unlabelled index."""
+"""Endless pairs of a labeled and an unlabeled index."""
 from itertools import count, islice
 from typing import Iterator, Optional, Tuple
 
@@ -35,7 +35,7 @@ class PairSampler(Sampler):
         self.position = 0
 
     def __iter__(self) -> Iterator[Tuple[int, int, Tuple[int, int]]]:
-        """Labelled and unlabelled index, and the seed of their transforms."""
+        """Labeled and unlabeled index, and the seed of their transforms."""
         rank, ranks = get_dist_info()
         pairs = zip(
             InfiniteSampler(self.dataset.labeled, self.shuffle, self.seed),

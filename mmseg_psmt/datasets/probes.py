@@ -312,7 +312,7 @@ def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
     """Transforms that fail, or do not know the depth of the images.
 
     Args:
-        kind (str): 'labelled', 'unlabelled' or 'validation', for messages.
+        kind (str): 'labeled', 'unlabeled' or 'validation', for messages.
         dataset (Dataset): Its images are loaded.
     """
     for where, steps, start in routes(dataset):
@@ -376,7 +376,7 @@ def view_problems(unlabeled: Dataset) -> Iterator[str]:
                        ids)
         if mover:
             view, name = mover
-            yield (f'{name} in view {view!r} of the unlabelled pipeline of '
+            yield (f'{name} in view {view!r} of the unlabeled pipeline of '
                    f'{where} moves pixels, and so the pseudo labels belong '
                    'elsewhere: put it before MultiView, the views must share '
                    'their geometry')
@@ -431,7 +431,7 @@ def mask_problems(labeled: Dataset) -> Iterator[str]:
                 if apart is None:
                     break
             if apart is not None:
-                yield (f'{name_of(apart)} in the labelled pipeline of {where} '
+                yield (f'{name_of(apart)} in the labeled pipeline of {where} '
                        'moves the image and not its mask: have it move '
                        "every key of results['seg_fields'] alike")
                 break

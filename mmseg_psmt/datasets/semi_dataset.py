@@ -1,4 +1,4 @@
-"""Labelled and unlabelled images side by side."""
+"""Labeled and unlabeled images side by side."""
 import os.path as osp
 from typing import Dict, Iterator, Tuple, Union
 
@@ -18,7 +18,7 @@ VIEWS = ('labeled', 'weak', 'strong')
 
 @DATASETS.register_module()
 class SemiSegDataset(Dataset):
-    """Pairs of a labelled and an unlabelled image, asked for by index.
+    """Pairs of a labeled and an unlabeled image, asked for by index.
 
     Whatever fills the mask of an unlabeled image with an id that is no class,
     such as the corners of ``RandomRotate``, is not valid, see
@@ -39,10 +39,10 @@ class SemiSegDataset(Dataset):
 
     def __init__(self, labeled: Union[dict, Dataset],
                  unlabeled: Union[dict, Dataset]):
-        self.labeled = build_part('labelled', labeled)
-        self.unlabeled = build_part('unlabelled', unlabeled)
-        _check_files('labelled', self.labeled)
-        _check_files('unlabelled', self.unlabeled)
+        self.labeled = build_part('labeled', labeled)
+        self.unlabeled = build_part('unlabeled', unlabeled)
+        _check_files('labeled', self.labeled)
+        _check_files('unlabeled', self.unlabeled)
         self.metainfo = self.labeled.metainfo
         classes = self.metainfo.get('classes')
         self.num_classes = min(254, len(classes or range(254)))
@@ -50,7 +50,7 @@ class SemiSegDataset(Dataset):
             mark_photos(leaf, self.num_classes)
 
     def __len__(self) -> int:
-        """One pass is one pass over the unlabelled images."""
+        """One pass is one pass over the unlabeled images."""
         return len(self.unlabeled)
 
     def __getitem__(
@@ -58,7 +58,7 @@ class SemiSegDataset(Dataset):
         """Views of one pair.
 
         Args:
-            pair (tuple): Labelled and unlabelled index, and the integers that
+            pair (tuple): Labeled and unlabeled index, and the integers that
                 seed their random transforms, from :class:`PairSampler`.
 
         Returns:
@@ -67,19 +67,19 @@ class SemiSegDataset(Dataset):
         """
         if not isinstance(pair, tuple):
             raise TypeError(
-                'SemiSegDataset takes a (labelled, unlabelled, seed) triple, '
+                'SemiSegDataset takes a (labeled, unlabeled, seed) triple, '
                 f'got {pair!r}: use sampler=dict(type="PairSampler")')
         labeled, unlabeled, seed = pair
         with seeded(seed):
-            item = self._load('labelled', self.labeled, labeled)
+            item = self._load('labeled', self.labeled, labeled)
             views = {'labeled': item} if 'inputs' in item else dict(item)
-            photos = self._load('unlabelled', self.unlabeled, unlabeled)
+            photos = self._load('unlabeled', self.unlabeled, unlabeled)
         views.update(photos)
         missing = [name for name in VIEWS if name not in views]
         if missing:
             raise ValueError(
                 f'The pipelines give the views {list(views)}; {missing} is '
-                'missing. End the unlabelled pipeline with '
+                'missing. End the unlabeled pipeline with '
                 "dict(type='MultiView', weak=[...], strong=[...])")
         for name in photos:
             unpack_photo_mask(photos[name], self.num_classes)
@@ -94,8 +94,8 @@ class SemiSegDataset(Dataset):
             dict: ``inputs`` and ``data_samples`` of the view ``labeled`` of
             each labeled image, then of ``strong`` of each unlabeled one.
         """
-        for kind, part, view in (('labelled', self.labeled, 'labeled'),
-                                 ('unlabelled', self.unlabeled, 'strong')):
+        for kind, part, view in (('labeled', self.labeled, 'labeled'),
+                                 ('unlabeled', self.unlabeled, 'strong')):
             for index in range(len(part)):
                 item = self._load(kind, part, index)
                 yield item if 'inputs' in item else item[view]
@@ -137,7 +137,7 @@ def _prepare(kind: str, cfg: Union[dict, Dataset]) -> Union[dict, Dataset]:
         # mosaics ask for the image after the last, too: it is the first
         cfg['dataset'] = dict(
             type=RepeatDataset, times=1, dataset=cfg['dataset'])
-    if (kind == 'unlabelled'
+    if (kind == 'unlabeled'
             and is_type(DATASETS, cfg.get('type'), ConcatDataset)):
         # of which only the images count
         cfg.setdefault('ignore_keys', [
@@ -161,7 +161,7 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
     """Build a data set whose list is not empty.
 
     Args:
-        kind (str): 'labelled', 'unlabelled' or 'validation', for messages.
+        kind (str): 'labeled', 'unlabeled' or 'validation', for messages.
         cfg (dict | Dataset): Its config; what is built already is returned.
 
     Raises:
@@ -199,9 +199,9 @@ def _check_files(kind: str, dataset: Dataset) -> None:
             elif osp.basename(path or '') in (
                     leaf.img_suffix, leaf.seg_map_suffix):
                 remedy = 'take the blank line out of the list'
-            if key == 'seg_map_path' and kind == 'unlabelled':
+            if key == 'seg_map_path' and kind == 'unlabeled':
                 remedy += (', or take LoadAnnotations out of the pipeline: '
-                           'unlabelled images need no masks')
+                           'unlabeled images need no masks')
             raise FileNotFoundError(
                 f'{path or key} is no file but is wanted for image '
                 f'{info["sample_idx"]} of the {kind} list {source(leaf)}: '

@@ -115,7 +115,7 @@ class UnlabeledFolder(BaseSegDataset):
         images = self.data_list
         others = ', '.join(f'{n} of {s}' for s, n in self.others.items())
         print_log(
-            f'{len(images)} unlabelled images in {", ".join(self.images)}, '
+            f'{len(images)} unlabeled images in {", ".join(self.images)}, '
             'decoding each that no earlier run has. Files of other '
             f'suffixes: {others or 0}',
             logger='current')
@@ -137,7 +137,7 @@ class UnlabeledFolder(BaseSegDataset):
         if len(good) == len(images):
             return good
         report = (
-            f'{len(images) - len(good)} of {len(images)} unlabelled images '
+            f'{len(images) - len(good)} of {len(images)} unlabeled images '
             f'are broken, {len(good)} remain:' + ''.join(
                 f'\n  {info["img_path"]}: {info["fault"]}'
                 for info in images if 'fault' in info))
@@ -163,14 +163,14 @@ class UnlabeledFolder(BaseSegDataset):
             if not self.named[i % len(self)]:
                 self.named[i % len(self)] = True
                 print_log(
-                    'An unlabelled image can no longer be loaded, the next '
+                    'An unlabeled image can no longer be loaded, the next '
                     f'one stands in for it: {fault}',
                     logger='current',
                     # the other ranks print nothing below an error
                     level=logging.ERROR if get_rank() else logging.WARNING)
         else:
             raise ValueError(
-                f'{i + 1 - idx} unlabelled images in a row can no longer be '
+                f'{i + 1 - idx} unlabeled images in a row can no longer be '
                 f'loaded, the last is {fault}')
         return Compose(rest)(results)
 

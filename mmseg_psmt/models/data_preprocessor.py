@@ -1,4 +1,4 @@
-"""Normalise, pad and stack every view of a semi-supervised batch."""
+"""Normalize, pad and stack every view of a semi-supervised batch."""
 from typing import Any, Dict
 
 import torch
@@ -14,7 +14,7 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
     other batch without views, such as mmseg's tools make.
 
     Args:
-        mask_padding (bool): Whether the padding of unlabelled images is kept
+        mask_padding (bool): Whether the padding of unlabeled images is kept
             out of the unsupervised loss. Defaults to True.
         **kwargs: Those of the parent.
     """
@@ -35,7 +35,7 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
         Returns:
             dict: In training, ``inputs`` maps each view to a tensor
             (N, 3, H, W) and ``valid`` to a bool mask (N, H, W) that is False
-            where an unlabelled image is padding, or the ``valid`` of one of
+            where an unlabeled image is padding, or the ``valid`` of one of
             its samples is; ``data_samples`` maps each view to its list.
         """
         if not training or 'inputs' in data:

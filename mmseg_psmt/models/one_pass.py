@@ -1,4 +1,4 @@
-"""Labelled and unlabelled images in one pass of the student."""
+"""Labeled and unlabeled images in one pass of the student."""
 from typing import Dict, Tuple
 
 import torch
@@ -26,7 +26,7 @@ def check_one_pass(segmentor: EncoderDecoder) -> None:
 
 def one_pass(segmentor: EncoderDecoder, labeled: Tensor, samples: SampleList,
              unlabeled: Tensor) -> Tuple[Dict[str, Tensor], Tensor]:
-    """Losses of labelled images, and logits of unlabelled ones.
+    """Losses of labeled images, and logits of unlabeled ones.
 
     BN sees both as one batch: its statistics are those of the mixture, and
     the running ones move once instead of twice.

@@ -1,7 +1,7 @@
 """Draw a small semi-supervised segmentation data set in the VOC layout.
 
 The form of a shape alone decides its class. Shapes are vivid on dull ground,
-as is the clutter, which is background; colours, textures, sizes, places,
+as is the clutter, which is background; colors, textures, sizes, places,
 light and noise vary independently of the class.
 """
 import argparse
@@ -64,7 +64,7 @@ def coverage(rng: np.random.Generator, label: int, centre: np.ndarray,
 
 
 def texture(rng: np.random.Generator, size: int, vivid: bool) -> np.ndarray:
-    """Two near colours mixed by a random pattern, (size, size, 3)."""
+    """Two near colors mixed by a random pattern, (size, size, 3)."""
     grid = np.mgrid[:size, :size]
     angle, period = rng.uniform(0, np.pi), rng.uniform(4, 16)
     phase = rng.uniform(0, 2 * np.pi, 2)
@@ -85,12 +85,12 @@ def texture(rng: np.random.Generator, size: int, vivid: bool) -> np.ndarray:
     else:
         mix = np.zeros((size, size))
     if vivid:
-        colour = rng.permutation(rng.uniform([60, 60, 200], 255))
+        color = rng.permutation(rng.uniform([60, 60, 200], 255))
         change = rng.uniform(-40, 40, 3)
     else:
-        colour = rng.uniform(20, 90) + rng.uniform(-20, 20, 3)
+        color = rng.uniform(20, 90) + rng.uniform(-20, 20, 3)
         change = rng.uniform(-25, 25, 3)
-    return colour + change * mix[..., None]
+    return color + change * mix[..., None]
 
 
 def draw(rng: np.random.Generator, size: int,
@@ -148,7 +148,7 @@ def write(out: Path, spec: dict) -> None:
             label.putpalette(sum(PALETTE, []))
             label.save(out / 'SegmentationClass' / f'{name}.png')
 
-    # the labelled ones: an image with each form on top, then any others
+    # the labeled ones: an image with each form on top, then any others
     total = spec['num_train']
     order = np.random.default_rng([seed, 2, 0]).permutation(total).tolist()
     first = [next(i for i in order if i % FORMS == k) for k in range(FORMS)]
@@ -172,11 +172,11 @@ def parse_args() -> argparse.Namespace:
                                      'shapes'),
                         help='folder to write; new, empty or the same set')
     parser.add_argument('--num-train', type=int, default=200,
-                        help='training images, labelled and unlabelled')
+                        help='training images, labeled and unlabeled')
     parser.add_argument('--num-val', type=int, default=100,
                         help='validation images')
     parser.add_argument('--labeled', default='1/8',
-                        help='labelled share of the training images; 1/8 is '
+                        help='labeled share of the training images; 1/8 is '
                         'listed under ImageSets/Segmentation/semi/1_8')
     parser.add_argument('--size', type=int, default=64,
                         help='height and width of an image, at least 32')
@@ -198,7 +198,7 @@ def parse_args() -> argparse.Namespace:
     count = int(args.num_train * share)
     if count < FORMS:
         parser.error(f'{share} of {args.num_train} training images is '
-                     f'{count} labelled, but the {FORMS} shapes need one each')
+                     f'{count} labeled, but the {FORMS} shapes need one each')
     args.labeled = str(share)
     return args
 
@@ -219,7 +219,7 @@ def main() -> None:
         print(f'{out} already holds this set; nothing to do')
         return
     write(out, spec)
-    print(f'{out}: {args.num_train} train ({args.labeled} labelled) and '
+    print(f'{out}: {args.num_train} train ({args.labeled} labeled) and '
           f'{args.num_val} val images of {args.size} px')
 
 

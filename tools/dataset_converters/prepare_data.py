@@ -147,7 +147,7 @@ def prepare_camvid(root: Path) -> None:
             present[name] = np.bincount(ids.flat, minlength=12)[:11] >= 50
             ids[ids == 11] = 255  # void
             mask = Image.fromarray(ids)
-            # With fewer colours Pillow stores 4 bits of an id.
+            # With fewer colors Pillow stores 4 bits of an id.
             mask.putpalette(sum(meta['palette'], []) + [255] * 3 * (256 - 11))
             mask.save(root / MASKS / f'{name}.png')
         write_list(root / LISTS / f'{part}.txt', names)

@@ -11,8 +11,8 @@ TITLE = """# Decode heads
 Written by `python tools/misc/list_heads.py`. Each row that is not refused is
 tested on a stock config of mmseg with random weights: what the head predicts
 must be what is decoded from the feature that enters the site, and PS-MT must
-train it (`tests/test_heads.py`). Of two sites the first that the head has
-counts.
+train it (`tests/test_models/test_heads.py`). Of two sites the first that the
+head has counts.
 
 T-VAT perturbs the feature in front of the *site*, a submodule of the head; the
 teachers decode it with the site and `cls_seg`. `model.perturb_at` names

@@ -61,11 +61,11 @@ def inner_boxes(size: Sequence[int], area: float, num_boxes: int,
 
 @TRANSFORMS.register_module()
 class TeacherGuidedCutMix:
-    """Cut boxes from each image's neighbour in the batch, labels alike.
+    """Cut boxes from each image's neighbor in the batch, labels alike.
 
     The teachers see whole images; image and logits are then mixed with the
     same boxes, so that no label carries a seam (PS-MT, arXiv 2111.12903,
-    sec. 3.3). The neighbour of a batch of one is its own mirror image.
+    sec. 3.3). The neighbor of a batch of one is its own mirror image.
 
     Args:
         num_boxes (int): Boxes per image. Defaults to 1.

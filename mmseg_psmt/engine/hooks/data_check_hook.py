@@ -35,7 +35,7 @@ class DataCheckHook(Hook):
     @master_only
     def before_train(self, runner: Runner) -> None:
         pairs = runner.train_dataloader.dataset
-        parts = dict(labelled=pairs.labeled)
+        parts = dict(labeled=pairs.labeled)
         if runner.val_loop is not None:
             parts['validation'] = runner.val_dataloader.dataset
         # each needs data that are fit for those before
@@ -55,9 +55,9 @@ def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     for kind, dataset in parts.items():
         yield from class_problems(heads, kind, dataset)
     yield from agreement_problems(dict(
-        parts, unlabelled=runner.train_dataloader.dataset.unlabeled))
+        parts, unlabeled=runner.train_dataloader.dataset.unlabeled))
     if 'validation' in parts:
-        yield from leaks('labelled', parts['labelled'], parts['validation'])
+        yield from leaks('labeled', parts['labeled'], parts['validation'])
 
 
 def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
@@ -70,7 +70,7 @@ def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     yield from ignore_problems(
         class_heads(model.segmentor),
         getattr(model.data_preprocessor, 'seg_pad_val', None),
-        parts['labelled'], scanned['labelled'])
+        parts['labeled'], scanned['labeled'])
     if 'validation' in parts:
         evaluator = getattr(runner.val_loop, 'evaluator', None)
         metrics = getattr(evaluator, 'metrics', [])

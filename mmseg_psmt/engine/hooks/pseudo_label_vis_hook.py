@@ -18,7 +18,7 @@ NAME = 'pseudo_labels'
 
 @HOOKS.register_module()
 class PseudoLabelVisHook(Hook):
-    """Draw a sheet of unlabelled images through the runner's visualizer.
+    """Draw a sheet of unlabeled images through the runner's visualizer.
 
     A row is the weak image, its truth where a mask was loaded, the pseudo
     label with unconfident pixels in white, the confidence (black 0, white 1)

@@ -22,7 +22,7 @@ from fake_data import (
 from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from PIL import Image
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 SMALL = (256, 128)
 
 

@@ -142,7 +142,7 @@ def test_other_files_are_counted_and_hidden_ones_passed_over(photos, log):
         (photos / name).write_text('no image')
     assert len(build()) == 7
     note, = log.notes
-    assert '7 unlabelled images in photos' in note
+    assert '7 unlabeled images in photos' in note
     for count in ('2 of .gif', '1 of .txt', '1 of none'):
         assert count in note
     assert '.jpg' not in note and not log.warnings
@@ -176,7 +176,7 @@ def test_a_truncated_image_is_dropped_with_a_warning(photos, log, name):
     dataset = build()
     assert len(dataset) == 6 and Path(name).name not in names(dataset)
     warning, = log.warnings
-    assert '1 of 7 unlabelled images are broken, 6 remain' in warning
+    assert '1 of 7 unlabeled images are broken, 6 remain' in warning
     assert f'photos/{name}: ' in warning
 
 
@@ -263,7 +263,7 @@ def test_silly_options_are_refused_before_anything_is_read(options, match):
 
 
 def semi(root, unlabeled):
-    """With two labelled images of two classes, grey 1 and 2."""
+    """With two labeled images of two classes, grey 1 and 2."""
     mask = Image.fromarray(np.eye(8, 10, dtype=np.uint8), 'P')
     mask.putpalette([0, 0, 0, 128, 0, 0])
     for i in (1, 2):
@@ -286,7 +286,7 @@ UNLABELED = dict(
     type='UnlabeledFolder', images='photos', pipeline=[LOAD, VIEWS])
 
 
-def test_it_pairs_with_labelled_images_and_makes_batches(photos):
+def test_it_pairs_with_labeled_images_and_makes_batches(photos):
     cut(photos / 'c.png')
     dataset = semi(photos.parent, UNLABELED)
     assert dataset.metainfo['classes'] == ('ground', 'shape')
@@ -319,7 +319,7 @@ def test_no_image_is_decoded_twice(photos, monkeypatch):
     assert sorted(seen) == list('abcdefg')
 
 
-def test_it_mixes_with_unlabelled_lists_of_the_same_classes(photos):
+def test_it_mixes_with_unlabeled_lists_of_the_same_classes(photos):
     metainfo = dict(classes=('a', 'b'), palette=[[0, 0, 0], [9, 9, 9]])
     stock = dict(
         type='BaseSegDataset',

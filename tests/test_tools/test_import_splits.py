@@ -159,11 +159,11 @@ def test_the_lists_load_as_ann_file(city):
         assert all(Path(path).is_file() for path in paths)
 
 
-def test_an_unlabelled_list_may_leave_images_out(city, capsys):
+def test_an_unlabeled_list_may_leave_images_out(city, capsys):
     labeled, unlabeled, made = imported(city, TOWN[:2], TOWN[5:8])
     assert (labeled, unlabeled) == (TOWN[:2], TOWN[5:8])
-    assert made == 'unknown lists, 2 labelled\n'
-    assert ('2 labelled, 3 unlabelled, 7 in neither list' in
+    assert made == 'unknown lists, 2 labeled\n'
+    assert ('2 labeled, 3 unlabeled, 7 in neither list' in
             capsys.readouterr().out)
 
 
@@ -180,7 +180,7 @@ def test_an_unlabelled_list_may_leave_images_out(city, capsys):
     ([TOWN[1], 'lindau_000003_000019'], ['of val_dataloader']),
     ([], ['a.txt names no image']),
     (['', ' '], ['a.txt names no image']),
-    (TOWN, ['a.txt names all 12 images', 'no unlabelled one']),
+    (TOWN, ['a.txt names all 12 images', 'no unlabeled one']),
     (b'\x89PNG\xff', ['a.txt cannot be read as a list']),
 ])
 def test_a_wrong_list_is_refused_by_file_and_line(city, lines, words):
@@ -189,7 +189,7 @@ def test_a_wrong_list_is_refused_by_file_and_line(city, lines, words):
         assert word in message
 
 
-def test_a_wrong_unlabelled_list_is_refused_by_file_and_line(city):
+def test_a_wrong_unlabeled_list_is_refused_by_file_and_line(city):
     message = refusal(city, TOWN[:3], [TOWN[4], TOWN[2]])
     assert f'{TOWN[2]}, line 2 of {city}/b.txt' in message
     assert f'is in line 3 of {city}/a.txt' in message
@@ -275,7 +275,7 @@ train_dataloader = dict(dataset=dict(
     (PAIRS[1:].replace('Aug', '').replace(' /', ' '), 92, 92,
      'high quality 92'),
     ('{0}', 662, 662, 'U2PL 1/16')])
-def test_lists_of_voc_are_recognised(voc, tmp_path, capsys, form, high, count,
+def test_lists_of_voc_are_recognized(voc, tmp_path, capsys, form, high, count,
                                      name):
     own, others = own_and_others()
     names = own[:high] + others[:count - high]
@@ -286,11 +286,11 @@ def test_lists_of_voc_are_recognised(voc, tmp_path, capsys, form, high, count,
     assert sorted(labeled + unlabeled) == sorted(VOC)
     assert made == f'{name}\n'
     words = capsys.readouterr().out
-    assert f'{count} labelled, {10582 - count} unlabelled, 0 in' in words
-    assert f'{high} labelled images are of high quality' in words
+    assert f'{count} labeled, {10582 - count} unlabeled, 0 in' in words
+    assert f'{high} labeled images are of high quality' in words
 
 
-def recognised(root, labeled, used=10582):
+def recognized(root, labeled, used=10582):
     return make_splits.protocol_of(
         SimpleNamespace(data_root=str(root)), labeled, used)
 
@@ -300,18 +300,18 @@ def recognised(root, labeled, used=10582):
     (1323, 1323, 'U2PL 1/8'), (1464, 2646, 'U2PL 1/4'),
     (1464, 5291, 'U2PL 1/2'), (183, 183, 'high quality 183'),
     (366, 366, 'high quality 366'), (1464, 1464, 'high quality 1464'),
-    (192, 1323, 'unknown lists, 1323 labelled'),
-    (91, 92, 'unknown lists, 92 labelled'),
-    (0, 500, 'unknown lists, 500 labelled')])
+    (192, 1323, 'unknown lists, 1323 labeled'),
+    (91, 92, 'unknown lists, 92 labeled'),
+    (0, 500, 'unknown lists, 500 labeled')])
 def test_protocols_of_voc_go_by_both_counts(voc, high, count, name):
     own, others = own_and_others()
-    assert recognised(voc, own[:high] + others[:count - high]) == name
-    assert recognised(voc, own[:high] + others[:count - high],
-                      10581) == f'unknown lists, {count} labelled'
+    assert recognized(voc, own[:high] + others[:count - high]) == name
+    assert recognized(voc, own[:high] + others[:count - high],
+                      10581) == f'unknown lists, {count} labeled'
 
 
 def test_there_are_two_lists_of_732(voc, capsys):
-    assert recognised(voc, VOC[::7][:732]) == 'high quality 732'
+    assert recognized(voc, VOC[::7][:732]) == 'high quality 732'
     assert 'share only 371 names' in capsys.readouterr().out
 
 
@@ -321,7 +321,7 @@ def test_without_the_own_list_of_voc_quality_cannot_be_told(
     if own:  # some overwrite it by the list of all
         (tmp_path / 'ImageSets/Segmentation').mkdir(parents=True)
         write(tmp_path / 'ImageSets/Segmentation/train.txt', own)
-    assert recognised(tmp_path, VOC[:662]) == 'unknown lists, 662 labelled'
+    assert recognized(tmp_path, VOC[:662]) == 'unknown lists, 662 labeled'
     words = capsys.readouterr().out
     assert 'cannot be told' in words and 'Segmentation/train.txt' in words
 
@@ -330,6 +330,6 @@ def test_without_the_own_list_of_voc_quality_cannot_be_told(
     (186, '1/16'), (372, '1/8'), (744, '1/4'), (1488, '1/2')])
 def test_cityscapes_goes_by_the_count(tmp_path, capsys, count, share):
     names = [str(i) for i in range(count)]
-    assert recognised(tmp_path, names, 2975) == f'Cityscapes {share}'
+    assert recognized(tmp_path, names, 2975) == f'Cityscapes {share}'
     assert 'quality' not in capsys.readouterr().out
-    assert recognised(tmp_path, names[1:], 2975).startswith('unknown lists')
+    assert recognized(tmp_path, names[1:], 2975).startswith('unknown lists')

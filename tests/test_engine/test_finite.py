@@ -23,7 +23,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 from PIL import Image
-from test_tools import REPO
+from test_train_and_test import REPO
 
 SHAPES = f'{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 LABELED, UNLABELED = ([f'{kind}{i}' for i in range(num)]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmseg_psmt.launch import ALLOW_CODE
 
-REPO = Path(__file__).parents[1]
+REPO = Path(__file__).parents[2]
 TOOLS = {path.parent for path in (REPO / 'tools').rglob('*.py')}
 FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 CONFIG = str(REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py')

@@ -24,7 +24,7 @@ from mmseg.registry import (
 )
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 OLD = '''
 default_scope = 'mmseg'
 crop_size = (32, 48)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmseg_psmt.models.psmt import RAMP, WARMUP
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 FEW = 'train_dataloader.batch_size=4'
 TILE = 128  # an image of 64 pixels, enlarged
@@ -34,7 +34,7 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture
 def shapes(drawn, tmp_path, monkeypatch):
-    """A copy of 6 labelled, 42 unlabelled and 5 images for validation."""
+    """A copy of 6 labeled, 42 unlabeled and 5 images for validation."""
     shutil.copytree(drawn / 'shapes', tmp_path / 'shapes')
     monkeypatch.setenv('PSMT_DATA', str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -60,8 +60,8 @@ def run(*options, config=CONFIG, more=()):
 def listed(shapes, kind):
     folder = shapes / 'ImageSets/Segmentation'
     path = {
-        'labelled': folder / 'semi/1_8/labeled.txt',
-        'unlabelled': folder / 'semi/1_8/unlabeled.txt',
+        'labeled': folder / 'semi/1_8/labeled.txt',
+        'unlabeled': folder / 'semi/1_8/unlabeled.txt',
         'validation': folder / 'val.txt'
     }[kind]
     return path, path.read_text().split()
@@ -96,14 +96,14 @@ def test_fit_data_are_reported_and_drawn(shapes):
     status, words = run()
     assert status == 0 and words.endswith('\nfit\n')
     assert 'WARNING' not in words
-    for kind, count in (('labelled', 6), ('unlabelled', 42),
+    for kind, count in (('labeled', 6), ('unlabeled', 42),
                         ('validation', 5)):
         path, names = listed(shapes, kind)
         assert len(names) == count
         assert f'{kind}: {count} images, {path}' in words
     masks = [
         np.array(Image.open(mask(shapes, name)))
-        for name in listed(shapes, 'labelled')[1]
+        for name in listed(shapes, 'labeled')[1]
     ]
     for i, name in enumerate(('background', 'disc', 'square', 'triangle',
                               'ring', 'cross')):
@@ -125,10 +125,10 @@ def columns(path):
 def test_the_sheet_shows_masks_views_and_what_is_mixed(shapes):
     out = Path('new/folder/sheet.png')
     assert run(more=['--out', out])[0] == 0
-    labelled, painted, weak, strong, mixed = columns(out)
+    labeled, painted, weak, strong, mixed = columns(out)
     mixes = [(strong[i] != mixed[i]).any() for i in range(4)]
     assert all(mixes) and (weak != strong).any()
-    for i in range(4):  # boxes of the neighbour, else the image itself
+    for i in range(4):  # boxes of the neighbor, else the image itself
         own = (mixed[i] == strong[i]).all(-1)
         assert (own | (mixed[i] == strong[i - 1]).all(-1)).all()
     run('model.mix=[]', more=['--out', out])
@@ -136,7 +136,7 @@ def test_the_sheet_shows_masks_views_and_what_is_mixed(shapes):
     assert (strong == mixed).all()
     files = [
         np.array(Image.open(mask(shapes, name)).convert('RGB'))
-        for name in listed(shapes, 'labelled')[1]
+        for name in listed(shapes, 'labeled')[1]
     ]
     files += [file[:, ::-1] for file in files]
     for picture in painted:
@@ -153,7 +153,7 @@ def test_the_schedule_is_counted_in_passes(shapes):
             ('warmup_iters', 9, 12, 72 / 42), ('ramp_iters', 21, 28, 4),
             ('alternate_every', 6, 8, 48 / 42)):
         assert re.search(
-            rf'{name} +{length} = {labeled:.1f} passes over labelled, '
+            rf'{name} +{length} = {labeled:.1f} passes over labeled, '
             rf'{unlabeled:.1f} over', words)
 
 
@@ -174,8 +174,8 @@ auto_scale_lr = dict(enable=True, base_batch_size=4)''')
     assert re.search(r'max_iters +200 = ', words)
 
 
-def test_a_batch_larger_than_the_labelled_list_is_a_warning(shapes):
-    path, names = listed(shapes, 'labelled')
+def test_a_batch_larger_than_the_labeled_list_is_a_warning(shapes):
+    path, names = listed(shapes, 'labeled')
     path.write_text('\n'.join(names[:3]))
     status, words = run()
     assert status == 0
@@ -222,26 +222,26 @@ def test_another_batch_than_that_of_the_learning_rate_is_a_warning(shapes):
     assert 'WARNING: the l' not in run(base, 'auto_scale_lr.enable=True')[1]
 
 
-def test_a_class_that_nobody_labelled_is_a_warning(shapes):
-    for name in listed(shapes, 'labelled')[1]:
+def test_a_class_that_nobody_labeled_is_a_warning(shapes):
+    for name in listed(shapes, 'labeled')[1]:
         repaint(mask(shapes, name), lambda ids: np.where(ids == 4, 0, ids))
     status, words = run()
     assert status == 0
     assert re.search('4 ring +0 images +0 pixels', words)
-    assert 'WARNING: no labelled image holds ring,' in words
+    assert 'WARNING: no labeled image holds ring,' in words
 
 
-def test_an_image_both_labelled_and_unlabelled_is_a_note(shapes):
-    assert '0 of the labelled images are unlabelled' in run()[1]
-    name = listed(shapes, 'labelled')[1][0]
-    path, names = listed(shapes, 'unlabelled')
+def test_an_image_both_labeled_and_unlabeled_is_a_note(shapes):
+    assert '0 of the labeled images are unlabeled' in run()[1]
+    name = listed(shapes, 'labeled')[1][0]
+    path, names = listed(shapes, 'unlabeled')
     path.write_text('\n'.join([*names, name]))
     status, words = run()
     assert status == 0
-    assert '1 of the labelled images are unlabelled' in words
+    assert '1 of the labeled images are unlabeled' in words
 
 
-@pytest.mark.parametrize('kind', ['labelled', 'unlabelled'])
+@pytest.mark.parametrize('kind', ['labeled', 'unlabeled'])
 def test_a_leak_into_the_validation_is_a_problem(shapes, kind):
     held_out = listed(shapes, 'validation')[1][0]
     path, names = listed(shapes, kind)
@@ -256,7 +256,7 @@ def test_a_leak_into_the_validation_is_a_problem(shapes, kind):
     assert 'validation' in problem and 'take the shared' in problem
 
 
-@pytest.mark.parametrize('kind', ['labelled', 'unlabelled', 'validation'])
+@pytest.mark.parametrize('kind', ['labeled', 'unlabeled', 'validation'])
 def test_broken_files_are_problems(shapes, kind):
     first, second, third, *_ = listed(shapes, kind)[1]
     cut(image(shapes, first))
@@ -271,7 +271,7 @@ def test_broken_files_are_problems(shapes, kind):
         assert 'cannot be read (' in problem and kind in problem
 
 
-@pytest.mark.parametrize('kind', ['labelled', 'validation'])
+@pytest.mark.parametrize('kind', ['labeled', 'validation'])
 def test_ids_that_are_no_class_are_problems(shapes, kind):
     path = mask(shapes, listed(shapes, kind)[1][0])
     repaint(path, lambda ids: np.where(ids == 0, 9, ids))
@@ -283,42 +283,42 @@ def test_ids_that_are_no_class_are_problems(shapes, kind):
 
 
 def test_masks_of_another_size_are_problems(shapes):
-    first, second, *_ = listed(shapes, 'labelled')[1]
+    first, second, *_ = listed(shapes, 'labeled')[1]
     repaint(mask(shapes, first), lambda ids: ids[:50])
     Image.open(mask(shapes, second)).convert('RGB').save(mask(shapes, second))
     status, words = run()
     assert status == 1
-    small, coloured = complaints(words)
+    small, colored = complaints(words)
     assert str(mask(shapes, first)) in small
     assert '50 x 64' in small and '64 x 64' in small
-    assert str(mask(shapes, second)) in coloured
-    assert '64 x 64 x 3' in coloured
+    assert str(mask(shapes, second)) in colored
+    assert '64 x 64 x 3' in colored
 
 
 def test_many_problems_of_a_kind_are_counted(shapes):
-    for name in listed(shapes, 'labelled')[1][:5]:
+    for name in listed(shapes, 'labeled')[1][:5]:
         repaint(mask(shapes, name), lambda ids: ids + 6)
     problems = complaints(run()[1])
     assert len(problems) == 4 and problems[3] == '... and 2 more like this'
 
 
 def test_different_problems_are_found_in_one_run(shapes):
-    first, second, third, *_ = listed(shapes, 'labelled')[1]
+    first, second, third, *_ = listed(shapes, 'labeled')[1]
     cut(image(shapes, first))
     repaint(mask(shapes, second), lambda ids: ids + 6)
     repaint(mask(shapes, third), lambda ids: ids[:, :60])
     path, names = listed(shapes, 'validation')
     path.write_text('\n'.join([*names, first, names[0]]))
-    listed(shapes, 'unlabelled')[0].unlink()
+    listed(shapes, 'unlabeled')[0].unlink()
     status, words = run('model.segmentor.decode_head.num_classes=7')
     assert status == 1
     problems = '\n'.join(complaints(words))
     for path in (image(shapes, first), mask(shapes, second),
                  mask(shapes, third)):
         assert problems.count(f'{path} ') >= 1
-    assert 'stands in the labelled list' in problems
+    assert 'stands in the labeled list' in problems
     assert 'unlabeled.txt does not exist' in problems
-    assert 'num_classes is 7, but the labelled' in problems
+    assert 'num_classes is 7, but the labeled' in problems
     assert 'num_classes is 7, but the validation' in problems
 
 
@@ -335,7 +335,7 @@ def test_a_config_that_cannot_work_is_a_problem(shapes, option, named):
 
 
 def test_images_of_different_sizes_make_no_batch(shapes):
-    for name in listed(shapes, 'labelled')[1][:3]:
+    for name in listed(shapes, 'labeled')[1][:3]:
         for path in image(shapes, name), mask(shapes, name):
             with Image.open(path) as picture:
                 picture.resize((70, 70), 0).save(path)
@@ -362,7 +362,7 @@ def test_a_training_without_validation_is_fit(shapes):
 
 
 def test_images_below_the_crop_are_counted_and_padding_measured(shapes):
-    names = listed(shapes, 'unlabelled')[1]
+    names = listed(shapes, 'unlabeled')[1]
     for name, height in zip(names, [*range(90, 131), 110]):
         with Image.open(image(shapes, name)) as picture:
             picture.resize((64, height)).save(image(shapes, name))
@@ -373,12 +373,12 @@ train_dataloader = dict(
 model = dict(data_preprocessor=dict(size=(80, 80)))
 """))
     assert status == 0
-    labelled, unlabelled = words.split('unlabelled: ')[:2]
-    assert '6 are smaller' in labelled and '80 x 80' in labelled
+    labeled, unlabeled = words.split('unlabeled: ')[:2]
+    assert '6 are smaller' in labeled and '80 x 80' in labeled
     assert ('smallest 90 x 64, median 110 x 64, largest 130 x 64'
-            in unlabelled)
-    assert '42 are smaller' in unlabelled and '80 x 80' in unlabelled
-    assert 'batch: 20.0% of its unlabelled pixels are padding' in words
+            in unlabeled)
+    assert '42 are smaller' in unlabeled and '80 x 80' in unlabeled
+    assert 'batch: 20.0% of its unlabeled pixels are padding' in words
 
 
 def call(tool, *words):
@@ -406,10 +406,10 @@ train_dataloader = dict(dataset=dict(unlabeled=unlabeled))
 """)
     status, words = call('check_data.py', child, '--cfg-options', FEW)
     assert status == 0, words
-    assert '1 of 48 unlabelled images are broken, 47 remain' in words
-    assert words.count('48 unlabelled images in photos, decoding each') == 1
+    assert '1 of 48 unlabeled images are broken, 47 remain' in words
+    assert words.count('48 unlabeled images in photos, decoding each') == 1
     assert 'photos/train_00000.jpg' in words
-    assert 'unlabelled: 47 images, photos' in words
+    assert 'unlabeled: 47 images, photos' in words
     status, words = call(
         'check_data.py', child, '--cfg-options', 'val_dataloader.dataset.'
         'data_root=gone', 'train_dataloader.dataset.unlabeled.broken=refuse')

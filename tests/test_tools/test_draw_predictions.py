@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 CONFIG = f'''
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py'
 model = dict(

@@ -62,7 +62,7 @@ def repaint(path, change):
     Image.fromarray(change(ids).astype(np.uint8)).save(path)
 
 
-def faults(dataset, kind='labelled'):
+def faults(dataset, kind='labeled'):
     return [seen[fault] for seen in scan_all(kind, dataset)
             for fault in FAULTS if seen.get(fault)]
 
@@ -80,7 +80,7 @@ def test_classes_are_compared_by_name_and_place(root):
     ours = built(root)  # ground, disc, square
 
     def found(**parts):
-        return [*agreement_problems(dict(labelled=ours, **parts))]
+        return [*agreement_problems(dict(labeled=ours, **parts))]
 
     problem, = found(validation=named(root, 'disc', 'ground', 'square'))
     for words in ("Class 0 is 'ground'", "'disc' in the validation",
@@ -88,20 +88,20 @@ def test_classes_are_compared_by_name_and_place(root):
         assert words in problem
     problem, = found(validation=named(root, 'ground', 'disc', 'ring'))
     assert "Class 2 is 'square'" in problem and 'order,' not in problem
-    problem, = found(unlabelled=named(root, 'ground', 'square', 'disc'))
-    assert 'unlabelled' in problem
+    problem, = found(unlabeled=named(root, 'ground', 'square', 'disc'))
+    assert 'unlabeled' in problem
     assert not found(
         validation=named(root, 'Ground', 'disc', 'square'),
-        unlabelled=named(root, 'x', 'y', 'z', pipeline=[LOAD, PACK]))
+        unlabeled=named(root, 'x', 'y', 'z', pipeline=[LOAD, PACK]))
 
 
 def test_ids_that_differ_by_one_are_named(root):
     ours = built(root, reduce_zero_label=True)
     problem, = agreement_problems(
-        dict(labelled=ours, validation=built(root)))
+        dict(labeled=ours, validation=built(root)))
     assert 'reduce_zero_label is True' in problem and 'validation' in problem
     assert not [*agreement_problems(dict(
-        labelled=ours, validation=built(root, reduce_zero_label=True)))]
+        labeled=ours, validation=built(root, reduce_zero_label=True)))]
 
 
 def heads(**ignored):
@@ -113,7 +113,7 @@ def test_ignored_ids_are_compared_with_every_head(root, tmp_path):
     data = copy_of(root, tmp_path)
     repaint(data / 'masks/c.png', lambda ids: np.where(ids == 2, 254, ids))
     dataset = built(data, ignore_index=254)
-    scanned = scan_all('labelled', dataset)
+    scanned = scan_all('labeled', dataset)
     assert not any(seen.get('ids') for seen in scanned)
 
     def found(pad=None, dataset=dataset, scanned=scanned, **ignored):
@@ -127,7 +127,7 @@ def test_ignored_ids_are_compared_with_every_head(root, tmp_path):
     assert 'seg_pad_val' in problem and '255' in problem
     plain = built(root)
     assert not found(decode_head=0, dataset=plain,
-                     scanned=scan_all('labelled', plain))
+                     scanned=scan_all('labeled', plain))
     rotated = built(root, [LOAD, MASK, dict(ROTATE, prob=1.), PACK])
     problem, = found(decode_head=0, dataset=rotated, scanned=[])
     assert problem.startswith('RandomRotate') and 'with 255' in problem
@@ -221,7 +221,7 @@ def test_a_pipeline_that_makes_no_mask_is_named(root):
     found = faults(built(root, [LOAD, PACK]))
     assert len(found) == 6 and 'gt_seg_map' in found[0]
     assert 'LoadAnnotations' in found[0]
-    assert not faults(built(root, [LOAD, PACK]), 'unlabelled')
+    assert not faults(built(root, [LOAD, PACK]), 'unlabeled')
 
 
 # masks in colors
@@ -269,7 +269,7 @@ def test_colors_of_no_class_are_named_or_ignored(root, tmp_path):
     ids = dataset[0]['data_samples'].gt_sem_seg.data.unique().tolist()
     assert {*ids} <= {0, 1, 255}
     # of masks that hold ids it says so as a transform that fails
-    problem, = step_problems('labelled', built(root, [LOAD, MASK, two, PACK]))
+    problem, = step_problems('labeled', built(root, [LOAD, MASK, two, PACK]))
     assert 'take ColorsToIds out' in problem
 
 
@@ -298,21 +298,21 @@ def listed(root, tmp_path, name, names):
 def test_copies_in_the_validation_are_found_by_content(root, tmp_path):
     data = copy_of(root, tmp_path)
     validation = listed(data, tmp_path, 'val.txt', 'ab')
-    assert not [*leaks('labelled', listed(data, tmp_path, 'l.txt', 'cd'),
+    assert not [*leaks('labeled', listed(data, tmp_path, 'l.txt', 'cd'),
                        validation)]
     for part in ('images', 'masks'):
         shutil.copy(data / f'{part}/b.png', data / f'{part}/holiday 1.png')
     (data / 'images/other.png').write_bytes(bytes(reversed(
         (data / 'images/b.png').read_bytes())))  # of the same size
     training = listed(data, tmp_path, 'l.txt', ['c', 'holiday 1'])
-    problem, = leaks('labelled', training, validation)
+    problem, = leaks('labeled', training, validation)
     for words in ('holiday 1.png', 'copy of', 'b.png', 'take'):
         assert words in problem
     photos = DATASETS.build(dict(
         type='UnlabeledFolder', pipeline=[LOAD],
         images=[str(data / 'images/holiday 1.png'),
                 str(data / 'images/c.png')]))
-    assert len([*leaks('unlabelled', photos, validation)]) == 1
+    assert len([*leaks('unlabeled', photos, validation)]) == 1
 
 
 def photos(tmp_path, **files):
@@ -350,7 +350,7 @@ FLAT = Image.fromarray(np.eye(20, dtype=np.uint8))
 def test_masks_among_the_photos_are_named(tmp_path, files, words):
     warning, = photo_warnings(photos(tmp_path, **files))
     assert words in warning and 'take them out' in warning
-    assert warning.startswith('1 of the unlabelled images')
+    assert warning.startswith('1 of the unlabeled images')
 
 
 def test_three_masks_are_named_and_photos_are_not(root, tmp_path):
@@ -415,13 +415,13 @@ def test_transforms_that_do_not_suit_the_images_are_named(
         data, labeled=stock(root, [LOAD, MASK, CROP, PACK]),
         unlabeled={**stock(data, [*load, views(*steps)]),
                    'img_suffix': '.npy'})
-    found = [*step_problems('unlabelled', dataset.unlabeled)]
+    found = [*step_problems('unlabeled', dataset.unlabeled)]
     if named is None:
         assert not found and not [*view_problems(dataset.unlabeled)]
         assert dataset[0, 0, (0, )]['strong']['inputs'].shape[1:] == (64, 64)
     else:
         problem, = found
-        assert problem.startswith(f'{named} in the unlabelled pipeline')
+        assert problem.startswith(f'{named} in the unlabeled pipeline')
         assert 'ake it out' in problem
 
 
@@ -430,7 +430,7 @@ def test_labeled_pipelines_are_looked_at_too(root, tmp_path):
     labeled = {**stock(data, [NUMPY, MASK, CROP, dict(
         type='PhotoMetricDistortion'), PACK]), 'img_suffix': '.npy'}
     problem, = problems(root, labeled=labeled)
-    assert problem.startswith('PhotoMetricDistortion in the labelled')
+    assert problem.startswith('PhotoMetricDistortion in the labeled')
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int16, np.float32])
@@ -522,7 +522,7 @@ def test_the_first_look_at_images_is_bounded(root, monkeypatch, kind):
         if kind == 'folder':
             DATASETS.build(folder(root, pipeline))
         else:
-            scan_all('labelled', built(root, [*pipeline, PACK]))
+            scan_all('labeled', built(root, [*pipeline, PACK]))
         assert 0 < most[0] <= images_at_once
 
 
@@ -530,7 +530,7 @@ def test_the_first_look_at_images_is_bounded(root, monkeypatch, kind):
 
 
 @pytest.mark.parametrize('cfg, meant', [
-    (dict(type='UnlabelledFolder', images='x'), 'UnlabeledFolder'),
+    (dict(type='UnlabeledFolder', images='x'), 'UnlabeledFolder'),
     (dict(type='SemiSegDatset'), 'SemiSegDataset'),
     (dict(type='BaseSegDataset', img_sufix='.png'), 'img_suffix'),
     (dict(type='UnlabeledFolder', image='x', pipeline=[]), 'images'),

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from torch.profiler import ProfilerActivity, profile
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 register_all_modules()
 CONFIG = REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 MIB = 2**20

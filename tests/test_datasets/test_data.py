@@ -81,7 +81,7 @@ def check(root, num_classes=2, labeled=None, validate=True):
     HOOKS.build(dict(type='DataCheckHook')).before_train(runner)
 
 
-def test_a_pair_holds_its_views_without_masks_of_unlabelled_images(root):
+def test_a_pair_holds_its_views_without_masks_of_unlabeled_images(root):
     item = pairs(root)[1, 0, (0, )]
     assert set(item) == {'labeled', 'weak', 'strong'}
     assert (item['labeled']['inputs'] == 40).all()
@@ -90,7 +90,7 @@ def test_a_pair_holds_its_views_without_masks_of_unlabelled_images(root):
     assert 'gt_sem_seg' not in item['weak']['data_samples']
 
 
-def test_a_warmup_view_of_the_labelled_images(root):
+def test_a_warmup_view_of_the_labeled_images(root):
     labeled = images(
         root, 'labeled',
         [*LOAD,
@@ -114,7 +114,7 @@ def test_an_empty_list_is_named(root, name):
 def test_missing_data_and_lists_are_named(root):
     (root / 'unlabeled.txt').unlink()
     with pytest.raises(
-            FileNotFoundError, match='unlabeled.txt does not.*unlabelled'):
+            FileNotFoundError, match='unlabeled.txt does not.*unlabeled'):
         pairs(root)
     labeled = dict(images(root, 'labeled', [*LOAD, PACK]), data_root='gone')
     with pytest.raises(FileNotFoundError, match='gone does not.*PSMT_DATA'):
@@ -132,7 +132,7 @@ def test_a_missing_file_is_named(root, name, path):
         pairs(root)
 
 
-def test_a_missing_mask_of_an_unlabelled_image_has_a_remedy(root):
+def test_a_missing_mask_of_an_unlabeled_image_has_a_remedy(root):
     unlabeled = images(root, 'unlabeled', [*LOAD, VIEWS])
     with pytest.raises(FileNotFoundError, match='LoadAnnotations'):
         pairs(root, unlabeled=unlabeled)
@@ -208,7 +208,7 @@ def test_a_stock_sampler_is_refused(root):
         pairs(root)[0]
 
 
-def test_an_image_in_labelled_and_validation_is_named(root):
+def test_an_image_in_labeled_and_validation_is_named(root):
     Path(root / 'val.txt').write_text('d\nb\n')
     with pytest.raises(
             ValueError, match='images/b.png.*labeled.txt.*validation'):
@@ -240,4 +240,4 @@ def test_a_head_of_boundaries_has_its_own_num_classes(root):
     segmentor.auxiliary_head = nn.ModuleList([head])
     dataset = SimpleNamespace(metainfo=dict(classes='abc'))
     assert not [*class_problems(
-        class_heads(segmentor), 'labelled', dataset)]
+        class_heads(segmentor), 'labeled', dataset)]

@@ -14,7 +14,7 @@ import pytest
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from PIL import Image
-from test_tools import REPO, TINY
+from test_train_and_test import REPO, TINY
 from test_unlabeled_folder import cut, save
 
 from mmseg_psmt.datasets import unlabeled_folder
@@ -218,14 +218,14 @@ def test_ten_broken_photos_in_a_row_are_an_error(photos, warned):
     for i in range(2, 12):
         (photos / f'{i:02}.png').unlink()
     assert dataset[3]['img'].max() == 0
-    with pytest.raises(ValueError, match='10 unlabelled .*last is .*/11.png'):
+    with pytest.raises(ValueError, match='10 unlabeled .*last is .*/11.png'):
         dataset[2]
 
 
 def test_a_broken_photo_to_be_refused_is_an_error(photos, warned):
     dataset = pairs(folder(photos), folder(photos, VIEWS, broken='refuse'))
     (photos / '03.png').write_bytes(b'')
-    with pytest.raises(RuntimeError, match='/03.png of the unlabelled'):
+    with pytest.raises(RuntimeError, match='/03.png of the unlabeled'):
         dataset[0, 3, (0, )]
     assert not warned
 
@@ -279,5 +279,5 @@ def test_a_broken_labeled_file_is_named(tmp_path, how, name):
     dataset = pairs(labeled, folder(tmp_path / 'photos', VIEWS))
     BREAK[how](tmp_path / name)
     dataset[0, 0, (0, )]
-    with pytest.raises(RuntimeError, match=rf'/{name}.* labelled .*--resume'):
+    with pytest.raises(RuntimeError, match=rf'/{name}.* labeled .*--resume'):
         dataset[1, 0, (0, )]

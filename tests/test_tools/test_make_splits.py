@@ -1,4 +1,4 @@
-"""Tests of the labelled and unlabelled lists."""
+"""Tests of the labeled and unlabeled lists."""
 import io
 import shutil
 import sys
@@ -101,7 +101,7 @@ def run(root, out='out', config='', labeled='1/8', **options):
 
 
 def drawn(root, out='out', **options):
-    """Labelled and unlabelled names of a run that must succeed."""
+    """Labeled and unlabeled names of a run that must succeed."""
     status, words = run(root, out, **options)
     assert status == 0, words
     return lists(root / out)
@@ -205,7 +205,7 @@ def test_frequencies_are_nearer_the_whole_than_in_plain_draws():
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_the_class_of_two_images_is_labelled(root, seed):
+def test_the_class_of_two_images_is_labeled(root, seed):
     labeled, _ = drawn(root, seed=seed)
     found = {c for name in labeled for c in np.unique(ids(root, name))}
     assert found == {0, 1, 2, 3, 4, 255}
@@ -239,7 +239,7 @@ def test_masks_are_read_as_the_data_set_reads_them(root):
 def test_too_few_images_for_the_classes_are_warned_of(root):
     status, words = run(root, labeled='1')
     assert status == 0
-    missed = words.split('Warning: 1 labelled images are too few to hold ')[1]
+    missed = words.split('Warning: 1 labeled images are too few to hold ')[1]
     (name, ), _ = lists(root / 'out')
     held = np.unique(ids(root, name))
     assert missed.splitlines()[0].split(', ') == [

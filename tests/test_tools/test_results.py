@@ -15,7 +15,7 @@ import pytest
 import reproduce
 from analysis_tools import results
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 
 TINY = '''
 train_dataloader = dict(

@@ -11,7 +11,7 @@ from torch.autograd import DeviceType
 
 from mmseg_psmt.models import psmt
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs/psmt'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/psmt'
 SHAPES = CONFIGS / 'deeplabv3plus_r18_shapes_1-8.py'
 THIN = [
     'model.segmentor.backbone.base_channels=8',

@@ -20,7 +20,7 @@ from mmseg_psmt.datasets import PairSampler, SemiSegDataset
 from mmseg_psmt.engine import PreemptionHook, ReliableCheckpointHook
 from mmseg_psmt.stack import allow_checkpoint_globals, skip_trained_data
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 TINY = f'''
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 custom_imports = dict(imports=['mmseg_psmt', 'faults'])

@@ -64,7 +64,7 @@ def root(tmp_path_factory):
     return root
 
 
-def labelled(root, **options):
+def labeled(root, **options):
     return {
         'type': 'BaseSegDataset',
         'data_root': str(root),
@@ -77,7 +77,7 @@ def labelled(root, **options):
 
 
 @pytest.fixture(scope='module')
-def unlabelled(root):
+def unlabeled(root):
     return DATASETS.build(dict(
         type='UnlabeledFolder', images=str(root / 'unlabeled'),
         pipeline=[LOAD[0], VIEWS]))
@@ -91,7 +91,7 @@ def greys(item):
 
 @fuzz
 @given(lists())
-def test_a_list_of_mmseg(root, unlabelled, drawn):
+def test_a_list_of_mmseg(root, unlabeled, drawn):
     content, lines, code = drawn
     (root / 'labeled.txt').write_bytes(content)
     names = [line.strip() for line in lines]
@@ -99,8 +99,8 @@ def test_a_list_of_mmseg(root, unlabelled, drawn):
     wanted = [name.removeprefix('./').removeprefix('../images/')
               for name in names]
     try:
-        dataset = SemiSegDataset(labelled(root, ann_file='labeled.txt'),
-                                 unlabelled)
+        dataset = SemiSegDataset(labeled(root, ann_file='labeled.txt'),
+                                 unlabeled)
     except (ValueError, FileNotFoundError) as error:
         assert str(root / 'labeled.txt') in str(error)
         fine = code == 'utf-8' and {*wanted} <= {*NAMES}
@@ -115,7 +115,7 @@ def test_a_list_of_mmseg(root, unlabelled, drawn):
 
 @fuzz
 @given(lists())
-def test_a_list_of_unlabelled_images(root, drawn):
+def test_a_list_of_unlabeled_images(root, drawn):
     content, lines, code = drawn
     (root / 'list.txt').write_bytes(content)
     names = {line.strip() for line in lines if line.strip()}
@@ -138,7 +138,7 @@ def test_a_list_of_unlabelled_images(root, drawn):
     assert len(found) == len(wanted)
 
 
-def test_a_list_of_unlabelled_images_with_a_byte_order_mark(root):
+def test_a_list_of_unlabeled_images_with_a_byte_order_mark(root):
     (root / 'list.txt').write_bytes(b'\xef\xbb\xbfmy.png\r\nl.st.png')
     dataset = DATASETS.build(dict(
         type='UnlabeledFolder', images='../list.txt', pipeline=[LOAD[0]],
@@ -194,15 +194,15 @@ def test_a_name_with_a_space_is_not_cut(root):
     ('my\n'.encode('utf-16'), 'no UTF-8'),
     (b'folder\n', 'folder.png is no file'),
 ])
-def test_what_to_do_about_a_list_is_said(root, unlabelled, content, words):
+def test_what_to_do_about_a_list_is_said(root, unlabeled, content, words):
     (root / 'labeled.txt').write_bytes(content)
     with pytest.raises((ValueError, FileNotFoundError), match=words):
-        SemiSegDataset(labelled(root, ann_file='labeled.txt'), unlabelled)
+        SemiSegDataset(labeled(root, ann_file='labeled.txt'), unlabeled)
 
 
-def test_a_folder_in_place_of_a_list_is_refused(root, unlabelled):
+def test_a_folder_in_place_of_a_list_is_refused(root, unlabeled):
     with pytest.raises(ValueError, match='is the folder .*masks'):
-        SemiSegDataset(labelled(root, ann_file='masks'), unlabelled)
+        SemiSegDataset(labeled(root, ann_file='masks'), unlabeled)
 
 
 def encoded(image, kind='PNG', **options):
@@ -228,21 +228,21 @@ def dataset_of(folder, image, mask, **load):
     for part, content in (('images', image), ('masks', mask)):
         (folder / part).mkdir(parents=True)
         (folder / part / 'a.png').write_bytes(content)
-    return DATASETS.build(labelled(
+    return DATASETS.build(labeled(
         folder, metainfo=dict(classes=('a', 'b'), palette=[[0] * 3] * 2),
         pipeline=[{**LOAD[0], **load}, LOAD[1], PACK]))
 
 
-def problems_of(dataset, unlabelled):
+def problems_of(dataset, unlabeled):
     """What stops a training, and what tools/check_data.py says."""
     model = nn.Module()
     model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
     model.segmentor = nn.Identity()
     runner = SimpleNamespace(
         model=model, val_loop=None, train_dataloader=SimpleNamespace(
-            dataset=SemiSegDataset(dataset, unlabelled)))
+            dataset=SemiSegDataset(dataset, unlabeled)))
     found = check_data.Problems()
-    check_data.inspect(found, 'labelled', dataset, None)
+    check_data.inspect(found, 'labeled', dataset, None)
     try:
         HOOKS.build(dict(type='DataCheckHook')).before_train(runner)
     except ValueError as error:
@@ -254,8 +254,8 @@ def problems_of(dataset, unlabelled):
 
 
 @pytest.mark.parametrize('mode', ['L', 'LA', 'RGBA', 'P', '1', 'I;16', 'CMYK'])
-def test_images_of_any_mode_are_loaded_as_their_colours(
-        tmp_path, unlabelled, mode):
+def test_images_of_any_mode_are_loaded_as_their_colors(
+        tmp_path, unlabeled, mode):
     image, kind, options = RGB, 'PNG', {}
     if mode == 'I;16':
         image = Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257)
@@ -268,7 +268,7 @@ def test_images_of_any_mode_are_loaded_as_their_colours(
             image, kind, **options))).convert('RGB'))
     dataset = dataset_of(tmp_path, encoded(image, kind, **options),
                          encoded(EYE))
-    assert problems_of(dataset, unlabelled) is None
+    assert problems_of(dataset, unlabeled) is None
     got = dataset[0]['inputs'].numpy()[::-1].transpose(1, 2, 0)
     assert abs(got.astype(int) - seen).max() <= 1
 
@@ -276,33 +276,33 @@ def test_images_of_any_mode_are_loaded_as_their_colours(
 @pytest.mark.parametrize('kind, way', [
     *(('JPEG', way) for way in range(2, 9)), ('PNG', 6), ('WEBP', 3),
     ('TIFF', 6)])
-def test_a_turned_square_image_is_refused(tmp_path, unlabelled, kind, way):
+def test_a_turned_square_image_is_refused(tmp_path, unlabeled, kind, way):
     dataset = dataset_of(tmp_path, oriented(way, kind=kind), encoded(EYE))
-    problem = problems_of(dataset, unlabelled)
+    problem = problems_of(dataset, unlabeled)
     for word in ('images/a.png', f'orientation {way}', 'save', 'masks/a.png'):
         assert word in problem
 
 
 @pytest.mark.parametrize('way', [0, 1, 9])
-def test_an_upright_image_is_fit(tmp_path, unlabelled, way):
+def test_an_upright_image_is_fit(tmp_path, unlabeled, way):
     dataset = dataset_of(tmp_path, oriented(way), encoded(EYE))
-    assert problems_of(dataset, unlabelled) is None
+    assert problems_of(dataset, unlabeled) is None
 
 
-def test_the_size_of_the_mask_says_whether_it_is_turned(tmp_path, unlabelled):
+def test_the_size_of_the_mask_says_whether_it_is_turned(tmp_path, unlabeled):
     tall = Image.fromarray(NOISE[:, :4])  # 6 x 4, loaded as 4 x 6
     for name, mask, fit in (('loaded', EYE[:4], True),
                             ('stored', EYE[:, :4], False)):
         dataset = dataset_of(tmp_path / name, oriented(6, tall),
                              encoded(mask))
-        problem = problems_of(dataset, unlabelled)
+        problem = problems_of(dataset, unlabeled)
         assert problem is None if fit else 'orientation 6' in problem
 
 
-def test_a_loader_that_turns_nothing_is_fit(tmp_path, unlabelled):
+def test_a_loader_that_turns_nothing_is_fit(tmp_path, unlabeled):
     dataset = dataset_of(tmp_path, oriented(6), encoded(EYE),
                          color_type='color_ignore_orientation')
-    assert problems_of(dataset, unlabelled) is None
+    assert problems_of(dataset, unlabeled) is None
 
 
 def palette(alpha):
@@ -316,9 +316,9 @@ def palette(alpha):
     palette(0), palette(bytes([0, 255])),
     encoded(EYE.astype(np.int32), 'TIFF'),
 ], ids=['L', '1', 'I;16', 'P', 'P with alpha', 'I'])
-def test_masks_of_these_modes_are_read_rightly(tmp_path, unlabelled, mask):
+def test_masks_of_these_modes_are_read_rightly(tmp_path, unlabeled, mask):
     dataset = dataset_of(tmp_path, encoded(RGB), mask)
-    assert problems_of(dataset, unlabelled) is None
+    assert problems_of(dataset, unlabeled) is None
     loaded = dataset[0]['data_samples'].gt_sem_seg.data[0].numpy()
     np.testing.assert_array_equal(loaded, np.eye(6))
 
@@ -337,26 +337,26 @@ def test_masks_of_these_modes_are_read_rightly(tmp_path, unlabelled, mask):
     (b'', ['cannot be read']),
 ], ids=['I;16', 'I', 'F', 'RGB', 'RGBA', 'LA', 'small', 'large', 'ids', 'cut',
         'empty'])
-def test_other_masks_are_refused(tmp_path, unlabelled, mask, words):
-    problem = problems_of(dataset_of(tmp_path, encoded(RGB), mask), unlabelled)
+def test_other_masks_are_refused(tmp_path, unlabeled, mask, words):
+    problem = problems_of(dataset_of(tmp_path, encoded(RGB), mask), unlabeled)
     for word in (str(tmp_path / 'masks/a.png'), *words):
         assert word in problem
 
 
-def test_an_image_that_is_its_own_mask_is_refused(tmp_path, unlabelled):
+def test_an_image_that_is_its_own_mask_is_refused(tmp_path, unlabeled):
     dataset = dataset_of(tmp_path, encoded(EYE), encoded(EYE))
-    dataset = DATASETS.build(labelled(
+    dataset = DATASETS.build(labeled(
         tmp_path, data_prefix=dict(img_path='images', seg_map_path='images')))
-    problem = problems_of(dataset, unlabelled)
+    problem = problems_of(dataset, unlabeled)
     assert 'image and mask in one' in problem and 'a.png' in problem
 
 
 @pytest.mark.parametrize('size', [(1, 1), (10000, 1), (1, 10000)])
 def test_lines_of_pixels_are_refused_with_masks_alone(
-        tmp_path, unlabelled, size):
+        tmp_path, unlabeled, size):
     pixels = np.zeros(size, np.uint8)
     dataset = dataset_of(tmp_path, encoded(pixels), encoded(pixels))
-    problem = problems_of(dataset, unlabelled)
+    problem = problems_of(dataset, unlabeled)
     assert 'images/a.png' in problem and 'one pixel' in problem
     crop = dict(type='RandomCrop', crop_size=(8, 8))
     strong = [dict(type='ColorJitter', prob=1.),
@@ -370,16 +370,16 @@ def test_lines_of_pixels_are_refused_with_masks_alone(
     assert {view['inputs'].shape[1:] for view in views.values()} == {wanted}
 
 
-def test_a_hundred_million_pixels(tmp_path, unlabelled):
+def test_a_hundred_million_pixels(tmp_path, unlabeled):
     mask = Image.new('L', (10000, 10000))
     mask.paste(1, (9000, 0, 10000, 10000))
     dataset = dataset_of(tmp_path, encoded(mask, compress_level=1),
                          encoded(mask, compress_level=1))
-    assert problems_of(dataset, unlabelled) is None
+    assert problems_of(dataset, unlabeled) is None
 
 
 def test_a_broken_validation_is_found_before_the_training(
-        root, tmp_path, unlabelled):
+        root, tmp_path, unlabeled):
     model = nn.Module()
     model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
     model.segmentor = nn.Identity()
@@ -388,6 +388,6 @@ def test_a_broken_validation_is_found_before_the_training(
         val_dataloader=SimpleNamespace(dataset=dataset_of(
             tmp_path, encoded(RGB), encoded(EYE[:5]))),
         train_dataloader=SimpleNamespace(
-            dataset=SemiSegDataset(labelled(root), unlabelled)))
+            dataset=SemiSegDataset(labeled(root), unlabeled)))
     with pytest.raises(ValueError, match='masks/a.png is 5 x 6'):
         HOOKS.build(dict(type='DataCheckHook')).before_train(runner)

@@ -156,7 +156,7 @@ def test_a_labeled_image_that_leaves_its_mask_behind_is_named(root, name):
         # without labels all views move alike
         unlabeled=folder(root, [LOAD, MOVING[name], CROP, views()]))
     problem, = mask_problems(dataset.labeled)
-    assert problem.startswith(f'{name} in the labelled')
+    assert problem.startswith(f'{name} in the labeled')
     assert not [*view_problems(dataset.unlabeled)]
 
 

@@ -13,7 +13,7 @@ import torch
 from mmengine import Config
 from mmseg.apis import inference_model, init_model
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 TINY = f'''
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 custom_imports = dict(imports=['mmseg_psmt', 'rank_dump'])

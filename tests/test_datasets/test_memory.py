@@ -56,7 +56,7 @@ def photos(root):
 
 
 def check(root, **options):
-    return checks.scan_all('labelled', masked(root, **options), remember=True)
+    return checks.scan_all('labeled', masked(root, **options), remember=True)
 
 
 LOOKS = dict(masks=check, photos=photos)
