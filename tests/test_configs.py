@@ -77,7 +77,8 @@ def test_the_recipe_of_the_paper(row, depth, gpus):
     assert cfg.model.tvat_with == 'teachers'
     assert cfg.model.one_pass is False
     assert cfg.model.consistency == dict(
-        type='ConfCELoss', threshold=0.6, reduction='kept')
+        type='ConfCELoss', threshold=0.6, reduction='kept',
+        per_class=False)
 
     protocol, split = row.split('_')
     for part in ('labeled', 'unlabeled'):

@@ -25,7 +25,10 @@ psmt = dict(
         tvat=dict(type='TVAT', xi=0.1, eps=2.0, num_iters=1),
         tvat_with='teachers',
         consistency=dict(
-            type='ConfCELoss', threshold=0.6, reduction='kept'),
+            type='ConfCELoss',
+            threshold=0.6,
+            reduction='kept',
+            per_class=False),
         one_pass=False),
     hooks=[
         dict(type='TeacherEMAHook'),

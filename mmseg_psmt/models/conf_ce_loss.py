@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from .pseudo_label import confident_pixels
+
 THRESHOLD = 0.9  # of the losses that learn from confident pseudo labels
 
 
@@ -36,24 +38,29 @@ def average_over(values: Tensor, counted: Tensor, among: Tensor) -> Tensor:
     return masked(values, counted).sum() / among.sum().clamp(min=1)
 
 
-def _check(threshold: float, reduction: str) -> None:
+def _check(threshold: float, reduction: str, per_class: bool) -> None:
     if not (isinstance(threshold, Real) and 0 <= threshold <= 1):
         raise ValueError(
             f'threshold is a probability in [0, 1], got {threshold!r}')
     if reduction not in ('kept', 'valid'):
         raise ValueError(
             f"reduction must be 'kept' or 'valid', got {reduction!r}")
+    if per_class not in (True, False):
+        raise ValueError(
+            f'per_class must be True or False, got {per_class!r}')
 
 
 def conf_ce(logits: Tensor,
             targets: Tensor,
             threshold: float = THRESHOLD,
             valid: Optional[Tensor] = None,
-            reduction: str = 'valid') -> Tensor:
+            reduction: str = 'valid',
+            per_class: bool = True) -> Tensor:
     """Confidence-weighted cross-entropy of PS-MT (arXiv 2111.12903, sec. 3.2).
 
     With ``c = max softmax(targets)``, a pixel with ``c >= threshold`` costs
     ``c * CE(logits, argmax targets)`` and any other pixel costs nothing.
+    ``per_class=False`` is the paper's.
 
     Args:
         logits (Tensor): Student logits, shape (N, C, H, W).
@@ -65,19 +72,21 @@ def conf_ce(logits: Tensor,
         reduction (str): 'kept' averages over the confident valid pixels, as
             the released code does; 'valid' over all valid pixels, as the
             formula of the paper does.
+        per_class (bool): See :func:`confident_pixels`.
 
     Returns:
         Tensor: Scalar. Exactly 0, with a graph, where no pixel counts.
 
     Raises:
-        ValueError: On a threshold outside [0, 1] or an unknown reduction.
+        ValueError: On a threshold outside [0, 1], an unknown reduction, or a
+            ``per_class`` that is no bool.
     """
-    _check(threshold, reduction)
+    _check(threshold, reduction, per_class)
     with torch.no_grad():
-        confidence, label = F.softmax(targets.float(), dim=1).max(dim=1)
         if valid is None:
-            valid = torch.ones_like(label, dtype=torch.bool)
-        kept = valid & (confidence >= threshold)
+            valid = torch.ones_like(targets[:, 0], dtype=torch.bool)
+        confidence, label, kept = confident_pixels(
+            targets, threshold, valid, per_class)
         confidence = masked(confidence, kept)
     loss = confidence * F.cross_entropy(
         masked(logits.float(), kept), label, reduction='none')
@@ -94,13 +103,18 @@ class ConfCELoss(nn.Module):
             that the teachers hardly know yet is learned away.
         reduction (str): 'kept' or 'valid'. Defaults to 'valid', with which
             few confident pixels weigh little.
+        per_class (bool): Whether classes that the teachers are less sure of
+            have a lower threshold, see :func:`confident_pixels`. Defaults to
+            True; the paper has one for all.
     """
 
     def __init__(self,
                  threshold: float = THRESHOLD,
-                 reduction: str = 'valid'):
+                 reduction: str = 'valid',
+                 per_class: bool = True):
         super().__init__()
-        _check(threshold, reduction)
+        _check(threshold, reduction, per_class)
+        self.per_class = per_class
         self.threshold = threshold
         self.reduction = reduction
 
@@ -108,4 +122,5 @@ class ConfCELoss(nn.Module):
                 logits: Tensor,
                 targets: Tensor,
                 valid: Optional[Tensor] = None) -> Tensor:
-        return conf_ce(logits, targets, self.threshold, valid, self.reduction)
+        return conf_ce(logits, targets, self.threshold, valid, self.reduction,
+                       self.per_class)

@@ -6,12 +6,12 @@ from typing import Any, Callable, Sequence, Union
 import numpy as np
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.utils import ConfigType
 from torch import Tensor
 
 from .conf_ce_loss import THRESHOLD, ConfCELoss
+from .pseudo_label import confident_pixels
 
 _LOSS = ('a loss takes logits of the student and of the teachers '
          '(N, K, H, W) and a bool mask (N, H, W) of the pixels that count, '
@@ -33,13 +33,16 @@ class PseudoLabelLoss(nn.Module):
         loss (nn.Module): Takes ``(logits, labels)`` and, as most of mmseg,
             also ``weight`` and ``ignore_index``.
         threshold (float): Least confidence of the teachers.
+        per_class (bool): See :func:`confident_pixels`.
         ignore_index (int): Label of all other pixels, unless ``loss`` has one
             of its own.
     """
 
-    def __init__(self, loss: nn.Module, threshold: float, ignore_index: int):
+    def __init__(self, loss: nn.Module, threshold: float, per_class: bool,
+                 ignore_index: int):
         super().__init__()
         self.loss = loss
+        self.per_class = per_class
         self.threshold = threshold
         own = getattr(loss, 'ignore_index', None)
         own = getattr(loss, 'ignore_label', None) if own is None else own
@@ -58,8 +61,8 @@ class PseudoLabelLoss(nn.Module):
             valid (Tensor): Bool mask (N, H, W) of the pixels that count.
         """
         with torch.no_grad():
-            confidence, label = F.softmax(targets.float(), dim=1).max(dim=1)
-            kept = valid & (confidence >= self.threshold)
+            _, label, kept = confident_pixels(
+                targets, self.threshold, valid, self.per_class)
             label = label.masked_fill(~kept, self.ignore_index)
         logits = logits.float().masked_fill(~kept.unsqueeze(1), 0.)
         if not kept.any():
@@ -75,6 +78,11 @@ class LossSum(nn.ModuleList):
         """float: The least confidence that counts in one of them."""
         return min(loss.threshold for loss in self)
 
+    @property
+    def per_class(self) -> bool:
+        """bool: Whether one of them has a threshold for each class."""
+        return any(getattr(loss, 'per_class', False) for loss in self)
+
     def forward(self, logits: Tensor, targets: Tensor,
                 valid: Tensor) -> Tensor:
         return sum(loss(logits, targets, valid) for loss in self)
@@ -87,9 +95,9 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
     Args:
         cfg (dict | Sequence[dict]): :class:`ConfCELoss` if it names no type;
             any loss of (logits, targets, valid); or one of mmseg's, with a
-            ``threshold`` of its pseudo labels, by default that of Conf-CE.
-            Threshold and reduction that a base config has for Conf-CE do not
-            matter to a loss that does not know them.
+            ``threshold`` of its pseudo labels, and whether it is
+            ``per_class``, by default those of Conf-CE. What a base config has
+            for Conf-CE does not matter to a loss that does not know it.
         num_classes (int): Channels of the logits.
         ignore_index (int): See :class:`PseudoLabelLoss`.
 
@@ -106,15 +114,17 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
     try:
         kind = cfg['type']
         kind = MODELS.get(kind) if isinstance(kind, str) else kind
-        threshold = THRESHOLD
+        threshold, per_class = THRESHOLD, True
         if inspect.isclass(kind) and not issubclass(kind, ConfCELoss):
             if cfg.get('reduction') in ('kept', 'valid'):
                 del cfg['reduction']
             if 'threshold' not in inspect.signature(kind).parameters:
                 threshold = cfg.pop('threshold', threshold)
+            if 'per_class' not in inspect.signature(kind).parameters:
+                per_class = cfg.pop('per_class', per_class)
         if _takes_labels(kind):
             loss = PseudoLabelLoss(
-                MODELS.build(cfg), threshold, ignore_index)
+                MODELS.build(cfg), threshold, per_class, ignore_index)
         else:
             loss = MODELS.build(cfg)
             if not hasattr(loss, 'threshold'):

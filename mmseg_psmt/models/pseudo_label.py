@@ -1,5 +1,5 @@
 """Pseudo labels: what two teachers say together, and how sure they are."""
-from typing import Dict, Optional
+from typing import Dict, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -36,11 +36,48 @@ def ensemble(core: Tensor,
 
 
 @torch.no_grad()
+def confident_pixels(logits: Tensor,
+                     threshold: float,
+                     valid: Tensor,
+                     per_class: bool = False
+                     ) -> Tuple[Tensor, Tensor, Tensor]:
+    """Pseudo labels, and which of them are confident.
+
+    Args:
+        logits (Tensor): Teacher logits, shape (N, C, H, W).
+        threshold (float): Least confidence.
+        valid (Tensor): Bool mask without padding, shape (N, H, W).
+        per_class (bool): Lower the threshold of each class by the ratio of
+            its mean confidence in the batch to that of the surest class, as
+            the local thresholds of FreeMatch (Wang et al., arXiv 2205.07246)
+            are. One threshold for all leaves classes that are learned late
+            out of the pseudo labels, and the others take over their pixels.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: Confidence, label and the bool mask of
+        the confident valid pixels, each (N, H, W).
+    """
+    confidence, label = F.softmax(logits.float(), dim=1).max(dim=1)
+    least = threshold
+    if per_class:
+        zeros = confidence.new_zeros(logits.size(1))
+        index = label.flatten()
+        total = zeros.index_add(
+            0, index, torch.where(valid, confidence, 0.).flatten())
+        count = zeros.index_add(0, index, valid.flatten().to(zeros.dtype))
+        mean = total / count.clamp(min=1)
+        tiny = torch.finfo(mean.dtype).tiny
+        least = threshold * (mean / mean.max().clamp(min=tiny))[label]
+    return confidence, label, valid & (confidence >= least)
+
+
+@torch.no_grad()
 def confidence_stats(logits: Tensor,
                      threshold: float,
                      valid: Tensor,
                      truth: Optional[Tensor] = None,
-                     ignore_index: int = 255) -> Dict[str, Tensor]:
+                     ignore_index: int = 255,
+                     per_class: bool = False) -> Dict[str, Tensor]:
     """How many pixels are confident, and how many of those are right.
 
     Args:
@@ -49,6 +86,7 @@ def confidence_stats(logits: Tensor,
         valid (Tensor): Bool mask without padding, shape (N, H, W).
         truth (Tensor, optional): Labels, shape (N, H, W), for the log only.
         ignore_index (int): Label without a truth.
+        per_class (bool): See :func:`confident_pixels`.
 
     Returns:
         dict[str, Tensor]: ``counts`` (2, C), the valid pixels of each class,
@@ -57,8 +95,7 @@ def confidence_stats(logits: Tensor,
         share of the confident pixels that have a truth; 0 where there is
         none.
     """
-    confidence, label = F.softmax(logits.float(), dim=1).max(dim=1)
-    kept = valid & (confidence >= threshold)
+    _, label, kept = confident_pixels(logits, threshold, valid, per_class)
     # By rows, so that pixels share fewer cells. bincount waits for the device.
     num = logits.size(1)
     rows = (label + num * ~kept).flatten(0, 1)

@@ -410,7 +410,8 @@ class PSMT(BaseSegmentor):
             if all('gt_sem_seg' in sample for sample in samples) else None)
         stats = confidence_stats(targets, self.consistency.threshold,
                                  inputs['valid'], truth,
-                                 tapped_head(self.segmentor).ignore_index)
+                                 tapped_head(self.segmentor).ignore_index,
+                                 getattr(self.consistency, 'per_class', False))
         self.label_counts = self.label_counts + stats.pop('counts')
         return stats
 

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ...models.pseudo_label import confident_pixels
 from ...options import require_whole
 from ...visualization import grays, painted, palette_of, pictures, sheet
 from ..model import unwrap
@@ -90,8 +91,10 @@ class PseudoLabelVisHook(Hook):
             student = model.logits(model.segmentor, images).argmax(1)
         finally:
             model.train()
-        confidence, label = logits.softmax(1).max(1)
-        sure = confidence >= model.consistency.threshold
+        loss = model.consistency
+        confidence, label, sure = confident_pixels(
+            logits, loss.threshold, batch['inputs']['valid'][:len(images)],
+            getattr(loss, 'per_class', False))
         palette = palette_of(runner.visualizer.dataset_meta, logits.size(1))
         shown = pictures(images, getattr(model.data_preprocessor, 'mean', 0.),
                          getattr(model.data_preprocessor, 'std', 1.))
