@@ -1,6 +1,6 @@
 """Layer-wise learning rates for the student within PSMT."""
 import re
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 import torch.nn as nn
 from mmseg.engine.optimizers import LearningRateDecayOptimizerConstructor
@@ -54,9 +54,8 @@ class PSMTLayerDecayOptimizerConstructor(LearningRateDecayOptimizerConstructor
             raise ValueError(
                 f"paramwise_cfg.decay_type={cfg['decay_type']!r} is for "
                 f"ConvNeXt, not for {kind}: set it to 'layer_wise'")
-        depths = block_depths([
+        depths, last = block_depths([
             name for name, _ in net.backbone.named_parameters()])
-        last = max(depths.values(), default=0)
         if cfg.get('num_layers', last - 1) != last - 1:
             raise ValueError(
                 f"paramwise_cfg.num_layers is {cfg['num_layers']}, but {kind} "
@@ -78,31 +77,28 @@ class PSMTLayerDecayOptimizerConstructor(LearningRateDecayOptimizerConstructor
         return [*groups.values()]
 
 
-def block_depths(names: Sequence[str]) -> Dict[str, int]:
-    """Depth of each parameter of a backbone, by the block that holds it.
+def block_depths(names: Sequence[str]) -> Tuple[Dict[str, int], int]:
+    """Depth of each parameter of a backbone, and that of decoders.
 
     What precedes all blocks has depth 0, the blocks count from 1, and what
-    follows them has the depth after the last, as decoders have. What a stage
-    holds beside its blocks counts to the block before it, or else to the
-    first of the stage.
+    follows them has that of decoders, after the last. What a stage holds
+    beside its blocks counts to the block before it, or else to the first of
+    the stage.
 
     Args:
         names (Sequence[str]): Names of all parameters in their order.
     """
-    order: Dict[tuple, int] = {}
     latest: Dict[str, int] = {}
-    found = {}
+    found: Dict[str, tuple] = {}
     for name in names:
         match = _BLOCK.search(name)
         if match:
-            stage, block = match[1], match[2]
+            stage, block = match.groups()
             latest[stage] = int(block or latest.get(stage, 0))
             found[name] = int(stage), latest[stage]
-    for key in sorted({*found.values()}):
-        order[key] = len(order) + 1
-    depths, past = {}, False
+    order = {key: i for i, key in enumerate(sorted({*found.values()}), 1)}
+    last, past, depths = len(order) + 1, False, {}
     for name in names:
         past = past or name in found
-        depths[name] = (order[found[name]] if name in found else
-                        (len(order) + 1) * past)
-    return depths
+        depths[name] = order[found[name]] if name in found else last * past
+    return depths, last

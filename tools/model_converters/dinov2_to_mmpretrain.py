@@ -7,14 +7,14 @@ from typing import Dict
 import torch
 from torch import Tensor
 
-# Meta's name, mmpretrain's name.
+# Meta's name, mmpretrain's name; the first that fits counts.
 NAMES = (
     ('patch_embed.proj.', 'patch_embed.projection.'),
     ('blocks.{}.norm1.', 'layers.{}.ln1.'),
     ('blocks.{}.norm2.', 'layers.{}.ln2.'),
-    ('blocks.{}.attn.', 'layers.{}.attn.'),
     ('blocks.{}.ls1.gamma', 'layers.{}.attn.gamma1.weight'),
     ('blocks.{}.ls2.gamma', 'layers.{}.ffn.gamma2.weight'),
+    ('blocks.{}.attn.', 'layers.{}.attn.'),
     ('blocks.{}.mlp.fc1.', 'layers.{}.ffn.layers.0.0.'),
     ('blocks.{}.mlp.fc2.', 'layers.{}.ffn.layers.1.'),
     ('blocks.{}.mlp.w12.', 'layers.{}.ffn.w12.'),
