@@ -5,12 +5,14 @@ _base_ = [
 ]
 custom_imports = dict(
     imports=['mmpretrain.models', 'mmseg_psmt'], allow_failed_imports=False)
-model = dict(
-    _delete_=True,
+model = {
+    '_delete_': True,
     **_base_.psmt.model,
     **_base_.recipe,
-    segmentor=_base_.model,
-    data_preprocessor=dict(size=_base_.crop_size))
+    'segmentor': _base_.model,
+    'data_preprocessor': dict(size=_base_.crop_size),
+    'perturb_at': None  # fusion_conv: cheaper and stronger, docs/backbones.md
+}
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
 test_evaluator = val_evaluator
