@@ -368,7 +368,6 @@ def test_pairs_can_be_perturbed_before_the_decoder():
 
     with tap.perturbed(perturb):
         torch.testing.assert_close(head.forward(pairs), seen.pop())
-    assert tap._inputs == []
 
 
 @pytest.mark.parametrize('backbone, size', [

@@ -54,7 +54,7 @@ class HeadTap:
         self.site = find_site(head, perturb_at)
         self.verified = perturb_at in (None, INPUTS)
         self._perturb: Optional[Perturb] = None
-        self._inputs: Inputs = []
+        self._form: Inputs = []
         if self.site == INPUTS:
             # Heads call their forward by name, which no hook would notice.
             self._forward = head.forward
@@ -71,14 +71,16 @@ class HeadTap:
 
     def _run(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if self._perturb is not None:
-            self._inputs = inputs
-            feat = torch.cat([x.flatten(1) for x in _tensors(inputs)], dim=1)
+            parts = [*_tensors(inputs)]
+            self._form = _filled(inputs, (  # shapes, but no values
+                x.new_empty(1, device='meta').expand(x.shape) for x in parts))
+            feat = torch.cat([x.flatten(1) for x in parts], dim=1)
             inputs = self._unpack(feat + self._perturb(feat).to(feat.dtype))
         return self._forward(inputs, *args, **kwargs)
 
     def _unpack(self, feat: Tensor) -> Inputs:
-        sizes = [x.shape[1:].numel() for x in _tensors(self._inputs)]
-        return _filled(self._inputs, iter(feat.split(sizes, dim=1)))
+        sizes = [x.shape[1:].numel() for x in _tensors(self._form)]
+        return _filled(self._form, iter(feat.split(sizes, dim=1)))
 
     @contextmanager
     def perturbed(self, perturb: Optional[Perturb]) -> Iterator[None]:
@@ -92,7 +94,7 @@ class HeadTap:
         try:
             yield
         finally:
-            self._perturb, self._inputs = None, []
+            self._perturb = None
 
     @torch.no_grad()
     def verify(self, segmentor: nn.Module, images: Tensor) -> None:
