@@ -50,5 +50,6 @@ $(STOCK)/installed-test: requirements-stock.txt requirements-test.txt setup.py
 # PyPI's build for CUDA, hence a folder of its own; see tests/stubs.
 $(VISION)/installed: $(VENV)/installed
 	rm -rf $(VISION)
-	pip install -q --no-deps --target $(VISION) torchvision==0.28.0
+	pip install -q --no-deps --target $(VISION) torchvision==0.28.0 \
+		timm==1.0.31 safetensors==0.8.0 huggingface_hub==2.4.0
 	touch $@

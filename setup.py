@@ -45,5 +45,5 @@ setup(
             'mmengine>=0.10.7', 'mmcv>=2.0.0rc4,<2.2', 'mmsegmentation>=1.2.2',
             'mmpretrain>=1.2.0', 'ftfy', 'regex'
         ],
-        'timm': ['timm>=1.0'],
+        'timm': ['timm>=1.0.20'],  # DINOv3 and others, beside one of them
     })

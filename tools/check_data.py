@@ -39,6 +39,7 @@ from mmseg_psmt.engine.hooks.early_warning_hook import (
     without_clock,
 )
 from mmseg_psmt.models import PSMT
+from mmseg_psmt.models.encoders import patch_size
 from mmseg_psmt.models.heads import class_heads
 from mmseg_psmt.options import did_you_mean, is_type
 from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
@@ -293,7 +294,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
         problems.add(pipeline_problems(pairs, validation))
         if not problems:
             problems.add(batch_problems(
-                pairs, model.data_preprocessor, model.one_pass))
+                pairs, model.data_preprocessor, model.one_pass,
+                patch_size(model.segmentor.backbone)))
         sheet = draw(cfg, model, pairs)
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet).save(out)

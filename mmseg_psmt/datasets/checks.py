@@ -203,13 +203,14 @@ LARGE = 2**26  # bytes of a batch that is looked at; as float32 four times
 
 
 def batch_problems(pairs: SemiSegDataset, preprocess: Callable,
-                   one_pass: bool) -> Iterator[str]:
+                   one_pass: bool, patch: int = 1) -> Iterator[str]:
     """What keeps a few pairs from being a batch.
 
     Args:
         pairs (SemiSegDataset): The images to train on.
         preprocess (Callable): ``data_preprocessor`` of the model.
         one_pass (bool): Whether labeled and unlabeled images are joined.
+        patch (int): Pixels on the side of a patch of the backbone.
     """
     few, size = [], 0
     try:
@@ -223,6 +224,13 @@ def batch_problems(pairs: SemiSegDataset, preprocess: Callable,
                'or model.data_preprocessor')
         return
     shapes = [tuple(batch[name].shape[1:]) for name in ('labeled', 'strong')]
+    height, width = shapes[0][1:]
+    if height % patch or width % patch:
+        yield (f'Images enter the model as {height} x {width}, which is no '
+               f'multiple of the patches of {patch} x {patch} of its '
+               'backbone: set crop_size of RandomCrop and '
+               f'model.data_preprocessor.size to {height // patch * patch} x '
+               f'{width // patch * patch}')
     if shapes[0][0] != shapes[1][0]:
         yield (f'Labeled images have {shapes[0][0]} channels, unlabeled '
                f'{shapes[1][0]}: load both alike, by color_type of '

@@ -62,8 +62,9 @@ def ema_update_(target: nn.Module,
         else:
             buffer.copy_(source_buffers[name])
     sources = {**source_params, **source_buffers}
-    pair = [*averaged.values()], [sources[name] for name in averaged]
-    if averaged and decay == 0:
-        torch._foreach_copy_(*pair)  # NaN * 0 is no 0
-    elif averaged:
-        torch._foreach_lerp_(*pair, 1 - decay)
+    pairs = [(tensor, sources[name]) for name, tensor in averaged.items()
+             if tensor is not sources[name]]  # a shared backbone
+    if pairs and decay == 0:
+        torch._foreach_copy_(*map(list, zip(*pairs)))  # NaN * 0 is no 0
+    elif pairs:
+        torch._foreach_lerp_(*map(list, zip(*pairs)), 1 - decay)

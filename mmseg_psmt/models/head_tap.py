@@ -1,7 +1,7 @@
 """Where T-VAT enters a decode head."""
 import copy
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -10,6 +10,32 @@ from torch import Tensor
 from .heads import INPUTS, find_site, head_with_inputs, prediction_of
 
 Perturb = Callable[[Tensor], Tensor]
+Inputs = Union[Tensor, List['Inputs'], Tuple['Inputs', ...]]
+
+
+def _tensors(inputs: Inputs) -> Iterator[Tensor]:
+    """The tensors of what enters a head, some in pairs.
+
+    Raises:
+        TypeError: If there is anything else.
+    """
+    if torch.is_tensor(inputs):
+        yield inputs
+    elif isinstance(inputs, (list, tuple)):
+        for part in inputs:
+            yield from _tensors(part)
+    else:
+        raise TypeError(
+            'T-VAT cannot perturb the inputs of a head that are not '
+            'tensors alone: name a submodule with model.perturb_at, '
+            "such as 'conv_seg', or set model.tvat=None")
+
+
+def _filled(inputs: Inputs, parts: Iterator[Tensor]) -> Inputs:
+    """Inputs of the same form with other tensors."""
+    if torch.is_tensor(inputs):
+        return next(parts).reshape(-1, *inputs.shape[1:])
+    return type(inputs)([_filled(part, parts) for part in inputs])
 
 
 class HeadTap:
@@ -28,7 +54,7 @@ class HeadTap:
         self.site = find_site(head, perturb_at)
         self.verified = perturb_at in (None, INPUTS)
         self._perturb: Optional[Perturb] = None
-        self._shapes: List[torch.Size] = []
+        self._form: Inputs = []
         if self.site == INPUTS:
             # Heads call their forward by name, which no hook would notice.
             self._forward = head.forward
@@ -45,22 +71,16 @@ class HeadTap:
 
     def _run(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if self._perturb is not None:
-            if not all(map(torch.is_tensor, inputs)):
-                raise TypeError(
-                    'T-VAT cannot perturb the inputs of a head that are not '
-                    'tensors alone: name a submodule with model.perturb_at, '
-                    "such as 'conv_seg', or set model.tvat=None")
-            self._shapes = [x.shape for x in inputs]
-            feat = torch.cat([x.flatten(1) for x in inputs], dim=1)
+            parts = [*_tensors(inputs)]
+            self._form = _filled(inputs, (  # shapes, but no values
+                x.new_empty(1, device='meta').expand(x.shape) for x in parts))
+            feat = torch.cat([x.flatten(1) for x in parts], dim=1)
             inputs = self._unpack(feat + self._perturb(feat).to(feat.dtype))
         return self._forward(inputs, *args, **kwargs)
 
-    def _unpack(self, feat: Tensor) -> List[Tensor]:
-        sizes = [shape[1:].numel() for shape in self._shapes]
-        return [
-            part.reshape(-1, *shape[1:])
-            for part, shape in zip(feat.split(sizes, dim=1), self._shapes)
-        ]
+    def _unpack(self, feat: Tensor) -> Inputs:
+        sizes = [x.shape[1:].numel() for x in _tensors(self._form)]
+        return _filled(self._form, iter(feat.split(sizes, dim=1)))
 
     @contextmanager
     def perturbed(self, perturb: Optional[Perturb]) -> Iterator[None]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..options import is_type, require, require_number, require_whole
 from ..randomness import fork_rng
 from .data_preprocessor import SemiSegDataPreProcessor
+from .encoders import freeze_, must_fit, once
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
 from .interfaces import build_consistency, build_mix, build_tvat
@@ -80,6 +81,8 @@ class PSMT(BaseSegmentor):
         one_pass (bool, optional): Labeled and unlabeled images go through
             the student together, see :func:`one_pass`. Defaults to True
             where the decode head and the data preprocessor allow it.
+        freeze_backbone (bool): The backbone learns nothing, keeps no graph
+            and is that of the teachers, too. Defaults to False.
         predict_with (str | Sequence[str]): 'teachers' (the mean of their
             logits), 'student', 'teacher1' or 'teacher2'. The first of
             several gives ``pred_sem_seg``; each gives ``<name>_sem_seg``.
@@ -106,6 +109,7 @@ class PSMT(BaseSegmentor):
                  unsup_weight: float = 1.,
                  ramp_iters: Optional[int] = None,
                  one_pass: Optional[bool] = None,
+                 freeze_backbone: bool = False,
                  predict_with: Union[str, Sequence[str]] = 'teachers',
                  pretrained: None = None,
                  train_cfg: None = None,
@@ -153,6 +157,8 @@ class PSMT(BaseSegmentor):
         require('model.tvat_with', tvat_with, "'teachers' or 'active'",
                 lambda x: x in ('teachers', 'active'))
         require_number('model.unsup_weight', unsup_weight, 0)
+        require('model.freeze_backbone', freeze_backbone, 'True or False',
+                lambda x: isinstance(x, bool))
 
         refuse(segmentor)
         self.segmentor = MODELS.build(copy.deepcopy(segmentor))
@@ -166,6 +172,9 @@ class PSMT(BaseSegmentor):
                 "metainfo=dict(classes=('background', 'object'), ...), and "
                 'masks of 0 and 1 (255 where unknown)')
         self.teachers = Teachers(segmentor, **teachers)
+        self.freeze_backbone = freeze_backbone
+        if freeze_backbone:
+            freeze_(self.segmentor, self.teachers)
         # DDP would wait for their gradients after the warm-up, too.
         self._ddp_params_and_buffers_to_ignore = [
             name for name in self.state_dict() if name.startswith('teachers.')
@@ -292,9 +301,26 @@ class PSMT(BaseSegmentor):
         return nets
 
     def init_weights(self) -> None:
-        """Initialize the student, then the teachers."""
-        super().init_weights()
+        """Initialize the student, then the teachers.
+
+        Raises:
+            ValueError: If pretrained weights do not fit the backbone.
+        """
+        with must_fit(self.segmentor.backbone):
+            super().init_weights()
         self.teachers.init_from(self.segmentor)
+
+    def train(self, mode: bool = True) -> 'PSMT':
+        """A frozen backbone stays in eval, dropout included."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.segmentor.backbone.eval()
+        return self
+
+    def encoded_once(self) -> AbstractContextManager:
+        """Context in which a shared backbone sees the same images once."""
+        return (once(self.segmentor.backbone)
+                if self.freeze_backbone else nullcontext())
 
     def update_teacher(self) -> None:
         """One EMA step of the active teacher towards the student.
@@ -323,8 +349,9 @@ class PSMT(BaseSegmentor):
     @torch.no_grad()
     def pseudo_logits(self, images: Tensor) -> Tensor:
         """The teachers' logits (N, K, H, W) for images (N, 3, H, W)."""
-        core, *assist = (
-            logits_of(teacher, images) for teacher in self.teachers.by_turn)
+        with self.encoded_once():
+            core, *assist = (
+                logits_of(net, images) for net in self.teachers.by_turn)
         return self.upsample(
             ensemble(core, *assist, topk=self.teachers.topk), images)
 
@@ -420,7 +447,8 @@ class PSMT(BaseSegmentor):
                 data_samples: OptSampleList = None) -> SampleList:
         """See :func:`mmseg_psmt.models.prediction.predict`."""
         nets = {name: self.nets[name] for name in self.predict_with}
-        return predict(nets, inputs, data_samples, self.keep_logits)
+        with self.encoded_once():
+            return predict(nets, inputs, data_samples, self.keep_logits)
 
     def encode_decode(self, inputs: Tensor,
                       batch_img_metas: List[dict]) -> Tensor:

@@ -203,7 +203,7 @@ def test_inputs_that_are_no_tensors_are_refused_with_a_remedy():
     tap = HeadTap(head)
     with tap.perturbed(torch.zeros_like):
         with pytest.raises(TypeError, match='perturb_at'):
-            head.forward([(x, x) for x in features()])
+            head.forward([(x, x.shape[2:]) for x in features()])
 
 
 def test_a_copy_of_the_head_keeps_its_own_tap():

@@ -18,6 +18,7 @@ from ...datasets.checks import (
     pipeline_problems,
     scan_all,
 )
+from ...models.encoders import patch_size
 from ...models.heads import class_heads
 from ..model import unwrap
 
@@ -84,4 +85,5 @@ def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     model, pairs = unwrap(runner), runner.train_dataloader.dataset
     problems = [*pipeline_problems(pairs, parts.get('validation'))]
     yield from problems or batch_problems(
-        pairs, model.data_preprocessor, getattr(model, 'one_pass', False))
+        pairs, model.data_preprocessor, getattr(model, 'one_pass', False),
+        patch_size(getattr(model, 'segmentor', model).backbone))

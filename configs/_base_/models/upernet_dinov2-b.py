@@ -1,0 +1,7 @@
+# DINOv2-B, which mmpretrain calls 'base'.
+_base_ = './upernet_dinov2-s.py'
+checkpoint = 'https://download.openmmlab.com/mmpretrain/v1.0/dinov2/vit-base-p14_dinov2-pre_3rdparty_20230426-ba246503.pth'  # noqa: E501
+model = dict(
+    backbone=dict(arch='base', init_cfg=dict(checkpoint=checkpoint)),
+    neck=dict(embed_dim=768),
+    decode_head=dict(in_channels=[768, 768, 768, 768]))
