@@ -29,9 +29,9 @@ ALGORITHMS = [
 ]
 # Helpers of the model that know no teacher.
 PIECES = [
-    f'models.{name}' for name in ('data_preprocessor', 'interfaces',
-                                  'one_pass', 'plain_weights', 'prediction',
-                                  'tta')
+    f'models.{name}' for name in ('data_preprocessor', 'dpt_neck', 'encoders',
+                                  'interfaces', 'one_pass', 'plain_weights',
+                                  'prediction', 'tta')
 ]
 MAY_IMPORT = {
     **{name: [] for name in BASE},
@@ -47,6 +47,7 @@ MAY_IMPORT = {
                     'models.head_tap', 'models.teachers'],
     'evaluation': BASE,
     'engine': [*BASE, 'datasets', 'models', 'evaluation'],
+    'cli': [],
     'launch': [*BASE, 'datasets', 'models', 'evaluation', 'engine'],
 }
 # Files that only gather what lies below them.
@@ -55,6 +56,8 @@ GATHER = ['', 'models', 'datasets', 'evaluation', 'engine',
 EXCEPTIONS = {
     # Both average over pixels that count, with its masked and average_over.
     ('models.softmax_mse_loss', 'models.conf_ce_loss'),
+    # Which pixels count is told to the loss and to the log.
+    ('models.conf_ce_loss', 'models.pseudo_label'),
 }
 
 

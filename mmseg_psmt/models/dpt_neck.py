@@ -1,4 +1,4 @@
-"""Between a plain transformer and DPTHead."""
+"""Between a plain transformer and the head of DPT."""
 from typing import List, Sequence, Tuple
 
 import torch.nn as nn
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @MODELS.register_module()
 class DPTNeck(nn.Module):
-    """Pairs of map and token, as DPTHead takes them, of normalized maps.
+    """Pairs of normalized map and token, as the head of DPT takes them.
 
     A backbone with maps as outputs has no class token left: the mean of the
     map stands for it. Every map is normalized, since backbones normalize the

@@ -10,8 +10,7 @@ from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.utils import ConfigType
 from torch import Tensor
 
-from .conf_ce_loss import THRESHOLD, ConfCELoss
-from .pseudo_label import confident_pixels
+from .conf_ce_loss import THRESHOLD, ConfCELoss, confident_pixels
 
 _LOSS = ('a loss takes logits of the student and of the teachers '
          '(N, K, H, W) and a bool mask (N, H, W) of the pixels that count, '

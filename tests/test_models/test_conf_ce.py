@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmseg_psmt.models.conf_ce_loss import ConfCELoss, conf_ce
+from mmseg_psmt.models.pseudo_label import confident_pixels
 from mmseg_psmt.models.softmax_mse_loss import SoftmaxMSELoss
 
 SHAPE = (3, 5, 4, 6)
@@ -26,11 +27,19 @@ def pixels(logits, targets, valid):
             yield softmax(student[i, :, y, x]), softmax(teacher[i, :, y, x])
 
 
-def conf_ce_by_hand(logits, targets, threshold, valid, reduction):
+def conf_ce_by_hand(logits, targets, threshold, valid, reduction,
+                    per_class=True):
     total, kept, seen = 0., 0, 0
+    sure = [[] for _ in range(logits.size(1))]  # confidences of each class
+    for _, teacher in pixels(logits, targets, valid):
+        sure[np.argmax(teacher)].append(max(teacher))
+    means = [np.mean(values) if values else 0. for values in sure]
     for student, teacher in pixels(logits, targets, valid):
         seen += 1
-        if max(teacher) >= threshold:
+        least = threshold
+        if per_class:
+            least *= means[np.argmax(teacher)] / max(means)
+        if max(teacher) >= least:
             kept += 1
             total -= max(teacher) * math.log(student[np.argmax(teacher)])
     return total / max(kept if reduction == 'kept' else seen, 1)
@@ -48,16 +57,37 @@ def batch():
 @pytest.mark.parametrize('masked', [True, False])
 @pytest.mark.parametrize('reduction', ['kept', 'valid'])
 @pytest.mark.parametrize('threshold', [0., 0.4, 0.6, 0.9])
-def test_conf_ce_is_the_formula(batch, threshold, reduction, masked):
+@pytest.mark.parametrize('per_class', [True, False])
+def test_conf_ce_is_the_formula(batch, threshold, reduction, masked,
+                                per_class):
     logits, targets, valid = batch
     valid = valid if masked else None
-    expected = conf_ce_by_hand(logits, targets, threshold, valid, reduction)
-    loss = conf_ce(logits, targets, threshold, valid, reduction)
+    options = threshold, valid, reduction, per_class
+    expected = conf_ce_by_hand(logits, targets, *options)
+    loss = conf_ce(logits, targets, *options)
     assert loss.shape == ()
     assert loss.item() == pytest.approx(expected, abs=1e-6, rel=1e-6)
-    module = ConfCELoss(threshold, reduction)
+    module = ConfCELoss(threshold, reduction, per_class)
     if masked:
         assert module(logits, targets, valid).item() == loss.item()
+
+
+def test_a_class_that_is_learned_late_has_a_lower_threshold():
+    """Confidences: 0.95 twice of class 0; 0.6, 0.5 and 0.4 of class 1."""
+    sure = torch.tensor([[0.95, 0.95, 0.3, 0.3, 0.3],
+                         [0.03, 0.03, 0.6, 0.5, 0.4],
+                         [0.02, 0.02, 0.1, 0.2, 0.3]]).view(1, 3, 1, 5).log()
+    valid = torch.ones(1, 1, 5, dtype=torch.bool)
+    kept = confident_pixels(sure, 0.9, valid)[2]
+    assert kept.flatten().tolist() == [True, True, False, False, False]
+    # 0.9 * 0.5 / 0.95 = 0.47
+    kept = confident_pixels(sure, 0.9, valid, per_class=True)[2]
+    assert kept.flatten().tolist() == [True, True, True, True, False]
+    # what is not valid decides nothing: 0.9 * 0.6 / 0.95 = 0.57
+    valid[0, 0, 3:] = False
+    kept = confident_pixels(sure, 0.9, valid, per_class=True)[2]
+    assert kept.flatten().tolist() == [True, True, True, False, False]
+    assert not confident_pixels(sure, 0.9, valid & False, True)[2].any()
 
 
 def test_the_default_averages_as_the_formula_of_the_paper(batch):
@@ -117,7 +147,7 @@ def test_gradient_reaches_the_student_alone(batch, loss_fn):
 
 def test_gradient_is_the_confidence_times_that_of_ce(batch):
     logits, targets, valid = batch
-    conf_ce(logits, targets, 0.6, valid).backward()
+    conf_ce(logits, targets, 0.6, valid, per_class=False).backward()
     student = torch.softmax(logits.detach().double(), dim=1)
     confidence, label = torch.softmax(targets.double(), dim=1).max(dim=1)
     kept = valid & (confidence >= 0.6)

@@ -62,13 +62,20 @@ def scene(classes=7):
 
 
 @pytest.mark.parametrize('cfg', LOSSES)
-def test_losses_of_mmseg_learn_from_confident_valid_pixels(cfg):
-    loss = build_consistency({**cfg, 'threshold': 0.7}, 7, 255)
+@pytest.mark.parametrize('per_class', [True, False])
+def test_losses_of_mmseg_learn_from_confident_valid_pixels(cfg, per_class):
+    loss = build_consistency(
+        {**cfg, 'threshold': 0.7, 'per_class': per_class}, 7, 255)
     logits, targets, valid = scene()
     value = loss(logits, targets, valid)
     value.backward()
     confidence, label = targets.softmax(1).max(1)
-    kept = valid & (confidence >= 0.7)
+    least = torch.full_like(confidence, 0.7)
+    if per_class:
+        means = [confidence[valid & (label == k)].mean() for k in range(7)]
+        for k in range(7):
+            least[label == k] *= means[k] / max(means)
+    kept = valid & (confidence >= least)
     assert 0 < kept.sum() < valid.sum()
     assert logits.grad.isfinite().all() and logits.grad.any()
     assert not logits.grad.permute(0, 2, 3, 1)[~kept].any()
