@@ -279,7 +279,7 @@ class PSMT(BaseSegmentor):
             schedule (dict): What :attr:`schedule` was.
         """
         for name, value in schedule.items():
-            if self.given[name] is None:
+            if self.given.get(name, value) is None:
                 self.given[name] = value
                 owner = self if hasattr(self, name) else self.teachers
                 setattr(owner, name, value)
