@@ -530,7 +530,7 @@ def test_the_first_look_at_images_is_bounded(root, monkeypatch, kind):
 
 
 @pytest.mark.parametrize('cfg, meant', [
-    (dict(type='UnlabeledFolder', images='x'), 'UnlabeledFolder'),
+    (dict(type='UnlabledFolder', images='x'), 'UnlabeledFolder'),
     (dict(type='SemiSegDatset'), 'SemiSegDataset'),
     (dict(type='BaseSegDataset', img_sufix='.png'), 'img_suffix'),
     (dict(type='UnlabeledFolder', image='x', pipeline=[]), 'images'),

@@ -84,6 +84,7 @@ def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     """Problems of what becomes of the images."""
     model, pairs = unwrap(runner), runner.train_dataloader.dataset
     problems = [*pipeline_problems(pairs, parts.get('validation'))]
+    backbone = getattr(getattr(model, 'segmentor', model), 'backbone', None)
     yield from problems or batch_problems(
         pairs, model.data_preprocessor, getattr(model, 'one_pass', False),
-        patch_size(getattr(model, 'segmentor', model).backbone))
+        1 if backbone is None else patch_size(backbone))
