@@ -23,7 +23,7 @@ from mmseg_psmt.options import MOVED, did_you_mean
     (lambda: build(data_preprocessor=dict(sise=(33, 33))), 'size'),
     (lambda: TRANSFORMS.build(dict(type='RandomCrop', crop_sise=(3, 3))),
      'crop_size'),
-    (lambda: DATASETS.build(dict(type='UnlabeledFolder')),
+    (lambda: DATASETS.build(dict(type='UnlabledFolder')),
      'UnlabeledFolder'),
     (lambda: MODELS.build(dict(type='PSTM')), 'PSMT'),
 ])

@@ -76,6 +76,7 @@ def train(root, work_dir, iters, interval=10, at_start=False, **options):
             'model.warmup_iters': WARMUP,
             'model.teachers.decay': 0.9,
             'model.consistency.threshold': 0.6,
+            'model.consistency.per_class': False,
             'optim_wrapper.optimizer.lr': 0.2,
             'train_dataloader.batch_size': 5,
             'train_cfg.max_iters': iters,
