@@ -114,11 +114,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shares', nargs='+', default=['1/8'],
                         help='of the training images that are labeled')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--iters', type=int, default=400, help='updates of '
-                        'each training. Default 400')
-    parser.add_argument('--side', type=int, default=160, help='long side of '
-                        'the images in pixels. Default 160')
-    parser.add_argument('--crop', type=int, default=65)
+    parser.add_argument('--iters', type=int, default=500, help='updates of '
+                        'each training. Default 500')
+    parser.add_argument('--side', type=int, default=192, help='long side of '
+                        'the images in pixels. Default 192')
+    parser.add_argument('--crop', type=int, default=97)
     parser.add_argument('--weights', type=Path, help='ImageNet weights of '
                         'tf_efficientnet_lite0; timm downloads them if unset')
     parser.add_argument('--vary', nargs='+', metavar='KEY=VALUE', help='train '
