@@ -289,9 +289,9 @@ def iterations_per_unit(cfg: Config, max_iters: Optional[int],
     steps = max(math.floor(steps) if loader.get('drop_last') else
                 math.ceil(steps), 1)
     return steps, True, (
-        f'{train.max_epochs} epochs of {steps} iterations ({images} images '
-        f'in batches of {batch}) became {steps * train.max_epochs} '
-        'iterations.')
+        f'{train.max_epochs} epochs of {steps} iterations ({images} '
+        f'images in batches of {batch}) became '
+        f'{steps * train.max_epochs} iterations.')
 
 
 def scaled(length: Any, ratio: float) -> Any:

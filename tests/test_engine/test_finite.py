@@ -430,8 +430,10 @@ def two_ranks(root):
                     **os.environ, 'PSMT_DATA': str(root), 'RANK': str(rank),
                     'LOCAL_RANK': str(rank), 'WORLD_SIZE': '2',
                     'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
-                    'OMP_NUM_THREADS': '1', 'PYTHONPATH':
-                    f'{REPO}:{REPO}/tests:{os.environ.get("PYTHONPATH", "")}'
+                    'OMP_NUM_THREADS': '1',
+                    'PYTHONPATH': ':'.join([
+                        f'{REPO}:{REPO}/tests',
+                        os.environ.get('PYTHONPATH', '')])
                 }) for rank in range(2)
         ]
         try:

@@ -75,8 +75,8 @@ def train(root, work_dir, deeds, *options, code=0, ranks=1):
             **os.environ, 'PSMT_DATA': str(root), 'OMP_NUM_THREADS': '1',
             'PORT': '29714',
             'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-            'PYTHONPATH':
-            f'{REPO / "tests"}:{os.environ.get("PYTHONPATH", "")}',
+            'PYTHONPATH': ':'.join([
+                f'{REPO}/tests', os.environ.get('PYTHONPATH', '')]),
         },
         start_new_session=True,
         stdout=subprocess.PIPE,
