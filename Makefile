@@ -13,6 +13,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	ruff check .
+	ruff format --check .
 	python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-stock: $(STOCK)/installed-test

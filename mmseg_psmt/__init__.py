@@ -1,9 +1,6 @@
 """PS-MT, semi-supervised semantic segmentation, for MMSegmentation."""
-from .stack import (
-    allow_checkpoint_globals,
-    installed_family,
-    register_configs,
-)
+
+from .stack import allow_checkpoint_globals, installed_family, register_configs
 
 installed_family()
 register_configs()

@@ -1,4 +1,5 @@
 """The tools as one command: ``psmt TOOL ARGUMENTS``."""
+
 import os
 import runpy
 import sys
@@ -10,8 +11,11 @@ TOOLS = Path(__file__).parent / '.mim/tools'
 
 def find_tools() -> Dict[str, Path]:
     """Scripts of the tools folder by their names."""
-    return {path.stem: path for path in sorted(TOOLS.rglob('*'))
-            if path.suffix in ('.py', '.sh')}
+    return {
+        path.stem: path
+        for path in sorted(TOOLS.rglob('*'))
+        if path.suffix in ('.py', '.sh')
+    }
 
 
 def main() -> None:
@@ -26,7 +30,8 @@ def main() -> None:
         asked = name in ('-h', '--help')
         text = ('' if asked else f'psmt has no tool {name!r}. ') + (
             'Usage: psmt TOOL ARGUMENTS, with one of these tools, each of '
-            f'which explains itself with --help: {", ".join(tools)}')
+            f'which explains itself with --help: {", ".join(tools)}'
+        )
         print(text, file=sys.stdout if asked else sys.stderr)
         raise SystemExit(0 if asked else 2)
     path, words = tools[name], sys.argv[2:]

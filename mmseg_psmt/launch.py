@@ -1,4 +1,5 @@
 """Runs mmseg's own tools, on CPU ranks too."""
+
 import argparse
 import gc
 import os
@@ -48,14 +49,19 @@ def whole_checkpoints(all_of_them: bool) -> Iterator[None]:
     """
     stock = Runner.load_checkpoint
 
-    def load_checkpoint(runner: Runner, filename: str, *args: Any,
-                        **kwargs: Any) -> dict:
+    def load_checkpoint(
+        runner: Runner, filename: str, *args: Any, **kwargs: Any
+    ) -> dict:
         checkpoint = stock(runner, filename, *args, **kwargs)
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        require_weights(model, checkpoint.get('state_dict', checkpoint),
-                        filename, all_of_them or runner._resume)
+        require_weights(
+            model,
+            checkpoint.get('state_dict', checkpoint),
+            filename,
+            all_of_them or runner._resume,
+        )
         return checkpoint
 
     Runner.load_checkpoint = load_checkpoint
@@ -90,7 +96,8 @@ def run_mmseg_tool(name: str) -> None:
     if not tool.exists():
         raise FileNotFoundError(
             f'{tool} does not exist: install MMSegmentation from its wheel, '
-            'which holds its tools')
+            'which holds its tools'
+        )
     ranks = {'pytorch', '--launcher=pytorch'} & {*sys.argv}
     if ranks and not torch.cuda.is_available():
         dist.init_process_group('gloo')
@@ -98,7 +105,7 @@ def run_mmseg_tool(name: str) -> None:
             '--cfg-options',
             'model_wrapper_cfg.type=MMDistributedDataParallel',
             'model_wrapper_cfg.device_ids=None',
-            'model_wrapper_cfg.broadcast_buffers=False'
+            'model_wrapper_cfg.broadcast_buffers=False',
         ]
     if name == 'test.py':
         sys.argv += results_near(sys.argv[1:])
@@ -115,7 +122,8 @@ def run_mmseg_tool(name: str) -> None:
             'The checkpoint that is named last in the log is damaged or holds '
             f'more than data ({why.partition(". ")[0]}): to load it could run '
             'whatever its author put in. If you trust the author, set the '
-            f'environment variable {ALLOW_CODE}=1') from error
+            f'environment variable {ALLOW_CODE}=1'
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
         hint = did_you_mean(error)
         if hint:
@@ -129,7 +137,6 @@ def run_mmseg_tool(name: str) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-
     def error(self, message: str) -> None:
         raise ValueError(message)
 
@@ -144,17 +151,24 @@ def results_near(words: Sequence[str]) -> List[str]:
         words (Sequence[str]): Arguments of mmseg's ``test.py``.
     """
     if {'-h', '--help'} & {*words}:
-        print('Without --work-dir the results go to the folder "test" next '
-              'to the checkpoint, where tools/analysis_tools/results.py '
-              'looks for them.\n')
+        print(
+            'Without --work-dir the results go to the folder "test" next '
+            'to the checkpoint, where tools/analysis_tools/results.py '
+            'looks for them.\n'
+        )
         return []
     parser = _Parser(add_help=False)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--cfg-options', nargs='+')
     parser.add_argument('--local_rank', '--local-rank')
-    for option in ('--work-dir', '--out', '--show-dir', '--wait-time',
-                   '--launcher'):
+    for option in (
+        '--work-dir',
+        '--out',
+        '--show-dir',
+        '--wait-time',
+        '--launcher',
+    ):
         parser.add_argument(option)
     for flag in ('--show', '--tta'):
         parser.add_argument(flag, action='store_true')
@@ -163,8 +177,11 @@ def results_near(words: Sequence[str]) -> List[str]:
     except ValueError:
         return []  # mmseg's own parser explains what is wrong
     checkpoint = Path(args.checkpoint)  # a URL is no file
-    if (args.work_dir or not checkpoint.is_file()
-            or not os.access(checkpoint.parent, os.W_OK)):
+    if (
+        args.work_dir
+        or not checkpoint.is_file()
+        or not os.access(checkpoint.parent, os.W_OK)
+    ):
         return []
     return ['--work-dir', str(checkpoint.parent / 'test')]
 
@@ -183,5 +200,9 @@ def _git(*words: str) -> str:
     """What git says of this folder; nothing where it is no checkout."""
     if not shutil.which('git'):
         return ''
-    return subprocess.run(['git', *words], cwd=Path(__file__).parent,
-                          capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ['git', *words],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()

@@ -1,4 +1,5 @@
 """Checks of options that say which, what it must be and what it is."""
+
 import inspect
 import re
 from difflib import get_close_matches
@@ -10,8 +11,9 @@ from mmengine import registry as roots
 from mmengine.registry import Registry
 
 
-def require(name: str, value: Any, rule: str,
-            fine: Callable[[Any], bool]) -> None:
+def require(
+    name: str, value: Any, rule: str, fine: Callable[[Any], bool]
+) -> None:
     """Refuse an option that is not fine.
 
     Args:
@@ -33,32 +35,50 @@ def require(name: str, value: Any, rule: str,
 
 def require_whole(name: str, value: Any, least: int) -> None:
     """Refuse what is no whole number of at least ``least``."""
-    require(name, value, f'a whole number of at least {least}',
-            lambda x: isinstance(x, Integral) and x is not True
-            and x >= least)
+    require(
+        name,
+        value,
+        f'a whole number of at least {least}',
+        lambda x: isinstance(x, Integral) and x is not True and x >= least,
+    )
 
 
-def require_number(name: str, value: Any, least: float,
-                   most: float = inf) -> None:
+def require_number(
+    name: str, value: Any, least: float, most: float = inf
+) -> None:
     """Refuse what is no finite number from ``least`` to ``most``."""
-    rule = (f'a finite number of at least {least}'
-            if most == inf else f'a number in [{least}, {most}]')
-    require(name, value, rule,
-            lambda x: isinstance(x, Real) and least <= x <= most and x < inf)
+    rule = (
+        f'a finite number of at least {least}'
+        if most == inf
+        else f'a number in [{least}, {most}]'
+    )
+    require(
+        name,
+        value,
+        rule,
+        lambda x: isinstance(x, Real) and least <= x <= most and x < inf,
+    )
 
 
 def require_positive(name: str, value: Any) -> None:
     """Refuse what is no finite number above 0."""
-    require(name, value, 'a positive finite number',
-            lambda x: isinstance(x, Real) and 0 < x < inf)
+    require(
+        name,
+        value,
+        'a positive finite number',
+        lambda x: isinstance(x, Real) and 0 < x < inf,
+    )
 
 
 def require_range(name: str, value: Any, most: float = inf) -> None:
     """Refuse what is not two finite numbers 0 < low <= high <= ``most``."""
     rule = '0 < low <= high' + ('' if most == inf else f' <= {most}')
-    require(name, value, f'two finite numbers {rule}',
-            lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= most
-            and x[1] < inf)
+    require(
+        name,
+        value,
+        f'two finite numbers {rule}',
+        lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= most and x[1] < inf,
+    )
 
 
 # Options of PSMT in version 0.1, and where they are now.
@@ -68,7 +88,7 @@ MOVED = {
     'ema_decay': 'teachers.decay',
     'alternate_every': 'teachers.alternate_every',
     'teacher_norm': 'teachers.norm',
-    'assist_topk': 'teachers.topk'
+    'assist_topk': 'teachers.topk',
 }
 
 
@@ -83,22 +103,33 @@ def did_you_mean(error: BaseException) -> str:
         another one or there is nothing near.
     """
     text = str(error.args[0] if error.args else error)
-    option = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword "
-                       r"argument '(\w+)'", text)
+    option = re.search(
+        r'(\w+)\.__init__\(\) got an unexpected keyword '
+        r"argument '(\w+)'",
+        text,
+    )
     kind = re.search(r'(\w+) is not in the \w+::([\w ]+) registry', text)
     if option:
         word = option[2]
         if option[1] == 'PSMT' and word in MOVED:
             return f'It is model.{MOVED[word]} since version 0.2'
-        names = {name for built in _registered()
-                 if getattr(built, '__name__', '') == option[1]
-                 for part in inspect.getmro(built) if '__init__' in vars(part)
-                 for name in inspect.signature(part.__init__).parameters}
+        names = {
+            name
+            for built in _registered()
+            if getattr(built, '__name__', '') == option[1]
+            for part in inspect.getmro(built)
+            if '__init__' in vars(part)
+            for name in inspect.signature(part.__init__).parameters
+        }
         names -= {'self', 'args', 'kwargs'}
     elif kind:
         word = kind[1]
-        names = {name for registry in _registries() if registry.name == kind[2]
-                 for name in registry.module_dict}
+        names = {
+            name
+            for registry in _registries()
+            if registry.name == kind[2]
+            for name in registry.module_dict
+        }
     else:
         return ''
     near = get_close_matches(word, sorted(names), n=1)

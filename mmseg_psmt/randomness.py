@@ -1,4 +1,5 @@
 """Random numbers that a resumed training repeats."""
+
 import random
 from contextlib import contextmanager
 from typing import Iterator, Tuple
@@ -31,8 +32,9 @@ def seeded(seed: Tuple[int, ...]) -> Iterator[None]:
 
 
 @contextmanager
-def fork_rng(iteration: int,
-             device: torch.device) -> Iterator[np.random.Generator]:
+def fork_rng(
+    iteration: int, device: torch.device
+) -> Iterator[np.random.Generator]:
     """All random numbers inside follow from (seed, iteration, rank).
 
     Dropout included: torch's own state is seeded, and restored afterwards.

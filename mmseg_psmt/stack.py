@@ -1,4 +1,5 @@
 """The two distributions of the OpenMMLab packages, and where they differ."""
+
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -22,10 +23,12 @@ TESTED = {
     'mmpretrain': '1.2.0',
 }
 NEEDED = ('mmengine', 'mmcv', 'mmsegmentation')  # mmpretrain only for its nets
-REMEDY = ("run 'pip install -r requirements.txt' (the maintained onedl "
-          'distribution) or install one family by hand: onedl-mmengine, '
-          'onedl-mmcv, onedl-mmsegmentation, or mmengine, mmcv, '
-          'mmsegmentation')
+REMEDY = (
+    "run 'pip install -r requirements.txt' (the maintained onedl "
+    'distribution) or install one family by hand: onedl-mmengine, '
+    'onedl-mmcv, onedl-mmsegmentation, or mmengine, mmcv, '
+    'mmsegmentation'
+)
 
 
 def installed_family() -> Dict[str, str]:
@@ -49,23 +52,25 @@ def installed_family() -> Dict[str, str]:
     if len(prefixes) > 1:
         raise ImportError(
             'mmseg_psmt found two distributions of OpenMMLab that overwrite '
-            f'each other: {found}. Uninstall all of them and {REMEDY}')
+            f'each other: {found}. Uninstall all of them and {REMEDY}'
+        )
     prefix = prefixes.pop() if prefixes else ''
     if not {prefix + name for name in NEEDED} <= found.keys():
         raise ImportError(
-            f'mmseg_psmt needs MMSegmentation; found only {found}: {REMEDY}')
+            f'mmseg_psmt needs MMSegmentation; found only {found}: {REMEDY}'
+        )
     if prefix == '' and find_spec('mmcv._ext') is None:
         raise ImportError(
-            f"mmcv {found['mmcv']} was installed without its compiled "
+            f'mmcv {found["mmcv"]} was installed without its compiled '
             'operators, which mmsegmentation imports. pip leaves them out '
             "where it does not see torch: run 'pip install --no-build-"
-            "isolation --no-cache-dir --force-reinstall --no-deps "
+            'isolation --no-cache-dir --force-reinstall --no-deps '
             f"mmcv=={found['mmcv']}' beside torch and setuptools<81, or use "
-            'the onedl distribution, which does without')
+            'the onedl distribution, which does without'
+        )
     tested = {name: TESTED[name] for name in found}
     if found != tested:
-        warnings.warn(
-            f'mmseg_psmt was tested with {tested}, found {found}')
+        warnings.warn(f'mmseg_psmt was tested with {tested}, found {found}')
     return found
 
 
@@ -76,6 +81,7 @@ def register_configs() -> None:
     ``mmsegmentation``, whichever is installed.
     """
     from mmengine.config.utils import MODULE2PACKAGE
+
     MODULE2PACKAGE['mmseg_psmt'] = 'mmseg_psmt'
     if 'onedl-mmsegmentation' in installed_family():
         MODULE2PACKAGE['mmseg'] = 'onedl-mmsegmentation'
@@ -88,13 +94,22 @@ def allow_checkpoint_globals() -> None:
     """
     import torch
     from mmengine.logging import HistoryBuffer
+
     multiarray = np._core.multiarray
-    torch.serialization.add_safe_globals([
-        HistoryBuffer, getattr, np.ndarray, np.dtype, multiarray.scalar,
-        multiarray._reconstruct,
-        *(type(np.dtype(name))
-          for name in ('float64', 'float32', 'int64', 'uint8'))
-    ])
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            getattr,
+            np.ndarray,
+            np.dtype,
+            multiarray.scalar,
+            multiarray._reconstruct,
+            *(
+                type(np.dtype(name))
+                for name in ('float64', 'float32', 'int64', 'uint8')
+            ),
+        ]
+    )
 
 
 def skip_trained_data(loop: 'BaseLoop') -> None:
@@ -107,12 +122,12 @@ def skip_trained_data(loop: 'BaseLoop') -> None:
         loop (BaseLoop): Of a training, before its first iteration.
     """
     loader = loop.dataloader
-    if (hasattr(loader.sampler, 'skip')
-            and not hasattr(loop.dataloader_iterator, 'skip_iter')):
+    if hasattr(loader.sampler, 'skip') and not hasattr(
+        loop.dataloader_iterator, 'skip_iter'
+    ):
         loader.sampler.skip(loop.iter * loader.batch_size)
         loop.dataloader_iterator = loader._iterator = None
-        loop.dataloader_iterator = chain(
-            repeat(None, loop.iter), iter(loader))
+        loop.dataloader_iterator = chain(repeat(None, loop.iter), iter(loader))
 
 
 def adjust_hue(img: np.ndarray, turn: float) -> np.ndarray:

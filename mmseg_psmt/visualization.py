@@ -1,4 +1,5 @@
 """Pictures of images, labels and confidence, side by side."""
+
 import colorsys
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -8,7 +9,7 @@ import numpy as np
 BAR = 20  # pixels of the bar with the names of the columns
 
 
-def pictures(images: Any, mean: Any = 0., std: Any = 1.) -> np.ndarray:
+def pictures(images: Any, mean: Any = 0.0, std: Any = 1.0) -> np.ndarray:
     """Images of any depth and number of channels, as a screen shows them.
 
     Three channels are colors. Of others a single one is gray, of two the
@@ -52,8 +53,11 @@ def palette_of(meta: Optional[dict], num_classes: int = 0) -> np.ndarray:
     colors = np.full((256, 3), 255, np.uint8)
     for i in range(max(count, len(given))):
         hue = (i * 0.618) % 1  # neighbors differ
-        colors[i] = (given[i] if i < len(given) else
-                     [255 * x for x in colorsys.hsv_to_rgb(hue, 0.8, 0.9)])
+        colors[i] = (
+            given[i]
+            if i < len(given)
+            else [255 * x for x in colorsys.hsv_to_rgb(hue, 0.8, 0.9)]
+        )
     return colors
 
 
@@ -87,14 +91,29 @@ def sheet(columns: Dict[str, Sequence[np.ndarray]]) -> np.ndarray:
     drawn: List[np.ndarray] = []
     for name, column in columns.items():
         strip = np.full((BAR + len(column) * height, width, 3), 255, np.uint8)
-        cv2.putText(strip, name, (3, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4,
-                    (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(
+            strip,
+            name,
+            (3, 14),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.4,
+            (0, 0, 0),
+            1,
+            cv2.LINE_AA,
+        )
         for i, cell in enumerate(column):
             cell = cell.repeat(zoom, 0).repeat(zoom, 1)
             top = BAR + i * height
-            strip[top:top + cell.shape[0], :cell.shape[1]] = cell
+            strip[top : top + cell.shape[0], : cell.shape[1]] = cell
         drawn.append(strip)
     rows = max(len(strip) for strip in drawn)
-    return np.hstack([
-        np.pad(strip, ((0, rows - len(strip)), (0, 0), (0, 0)),
-               constant_values=255) for strip in drawn])
+    return np.hstack(
+        [
+            np.pad(
+                strip,
+                ((0, rows - len(strip)), (0, 0), (0, 0)),
+                constant_values=255,
+            )
+            for strip in drawn
+        ]
+    )

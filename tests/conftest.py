@@ -9,10 +9,15 @@ op_stubs.install()
 
 def pytest_runtest_setup(item):
     asked_for = item.config.option.markexpr == 'mmpretrain'
-    if (item.get_closest_marker('mmpretrain') and not asked_for
-            and not find_spec('torchvision')):
-        pytest.skip('mmpretrain imports torchvision, which is not installed: '
-                    "run 'make test-mmpretrain'")
+    if (
+        item.get_closest_marker('mmpretrain')
+        and not asked_for
+        and not find_spec('torchvision')
+    ):
+        pytest.skip(
+            'mmpretrain imports torchvision, which is not installed: '
+            "run 'make test-mmpretrain'"
+        )
 
 
 @pytest.fixture(autouse=True)

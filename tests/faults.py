@@ -1,4 +1,5 @@
 """What goes wrong in tests, on the ranks of a training, too."""
+
 import math
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ class FaultyConfCELoss(ConfCELoss):
     Ranks have thresholds of their own.
     """
 
-    def __init__(self, at, rank=0, thresholds=(0., 0.)):
+    def __init__(self, at, rank=0, thresholds=(0.0, 0.0)):
         super().__init__(thresholds[get_rank()])
         self.at = at if get_rank() == rank else ()
         self.calls = 0
@@ -68,8 +69,11 @@ class NaNGradientHook(Hook):
 
     def before_train(self, runner):
         weight = runner.model.segmentor.decode_head.conv_seg.weight
-        weight.register_hook(lambda grad: grad * self.factor
-                             if runner.iter + 1 in self.at else grad)
+        weight.register_hook(
+            lambda grad: (
+                grad * self.factor if runner.iter + 1 in self.at else grad
+            )
+        )
 
 
 @HOOKS.register_module()
@@ -91,7 +95,10 @@ class FaultHook(Hook):
 
     def do(self, when, runner):
         if when in self.deeds and self.rank in (
-                None, runner.rank, runner.rank - runner.world_size):
+            None,
+            runner.rank,
+            runner.rank - runner.world_size,
+        ):
             self.dataset = runner.train_dataloader.dataset
             getattr(self, self.deeds[when])()
 
@@ -101,13 +108,17 @@ class FaultHook(Hook):
 
     def terminate(self):
         """From outside: a worker takes one from its parent as an order."""
-        subprocess.run(['kill', '-TERM', '--', f'-{os.getpgid(0)}'],
-                       start_new_session=True, check=True)
+        subprocess.run(
+            ['kill', '-TERM', '--', f'-{os.getpgid(0)}'],
+            start_new_session=True,
+            check=True,
+        )
 
     def fill(self, size=2**21):
         """No file can grow beyond a size; a checkpoint is larger."""
-        resource.setrlimit(resource.RLIMIT_FSIZE,
-                           (size, resource.RLIM_INFINITY))
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)
+        )
 
     def cut(self):
         """Likewise, but the process dies while it writes."""

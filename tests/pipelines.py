@@ -1,4 +1,5 @@
 """Data sets and transforms to try pipelines with."""
+
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -25,8 +26,10 @@ def transform(name, change):
         return results
 
     TRANSFORMS.register_module(
-        name=name, force=True,
-        module=type(name, (BaseTransform, ), dict(transform=call)))
+        name=name,
+        force=True,
+        module=type(name, (BaseTransform,), dict(transform=call)),
+    )
     return dict(type=name)
 
 
@@ -51,25 +54,35 @@ def draw(root):
     for folder in ('images', 'masks'):
         (root / folder).mkdir()
     for name in 'abcdef':
-        mask = cv2.resize(rng.integers(3, size=(4, 5), dtype=np.uint8),
-                          (100, 90), interpolation=cv2.INTER_NEAREST)
+        mask = cv2.resize(
+            rng.integers(3, size=(4, 5), dtype=np.uint8),
+            (100, 90),
+            interpolation=cv2.INTER_NEAREST,
+        )
         image = mask[..., None] * 80 + rng.integers(60, size=(90, 100, 3))
         Image.fromarray(mask).save(root / f'masks/{name}.png')
         Image.fromarray(image.astype(np.uint8)).save(
-            root / f'images/{name}.png')
+            root / f'images/{name}.png'
+        )
     return root
 
 
 def stock(root, pipeline, **options):
     return dict(
-        type='BaseSegDataset', img_suffix='.png', data_root=str(root),
+        type='BaseSegDataset',
+        img_suffix='.png',
+        data_root=str(root),
         data_prefix=dict(img_path='images', seg_map_path='masks'),
-        metainfo=META, pipeline=pipeline, **options)
+        metainfo=META,
+        pipeline=pipeline,
+        **options,
+    )
 
 
 def folder(root, pipeline):
-    return dict(type='UnlabeledFolder', images=str(root / 'images'),
-                pipeline=pipeline)
+    return dict(
+        type='UnlabeledFolder', images=str(root / 'images'), pipeline=pipeline
+    )
 
 
 def views(*strong, weak=()):
@@ -77,10 +90,13 @@ def views(*strong, weak=()):
 
 
 def pairs(root, labeled=None, unlabeled=None):
-    return DATASETS.build(dict(
-        type='SemiSegDataset',
-        labeled=labeled or stock(root, [LOAD, MASK, CROP, FLIP, PACK]),
-        unlabeled=unlabeled or folder(root, [LOAD, CROP, FLIP, views()])))
+    return DATASETS.build(
+        dict(
+            type='SemiSegDataset',
+            labeled=labeled or stock(root, [LOAD, MASK, CROP, FLIP, PACK]),
+            unlabeled=unlabeled or folder(root, [LOAD, CROP, FLIP, views()]),
+        )
+    )
 
 
 def problems(root, **parts):

@@ -1,4 +1,5 @@
 """A hook that writes down what each rank ends with."""
+
 import atexit
 from pathlib import Path
 
@@ -15,9 +16,15 @@ class RankDumpHook(Hook):
         self.images = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.images.append([[
-            sample.img_path for sample in data_batch[view]['data_samples']
-        ] for view in ('labeled', 'weak')])
+        self.images.append(
+            [
+                [
+                    sample.img_path
+                    for sample in data_batch[view]['data_samples']
+                ]
+                for view in ('labeled', 'weak')
+            ]
+        )
 
     def after_train(self, runner):
         model = getattr(runner.model, 'module', runner.model)
@@ -26,10 +33,13 @@ class RankDumpHook(Hook):
                 model=model.state_dict(),
                 images=self.images,
                 optimizer=len(runner.optim_wrapper.optimizer.state),
-                student=len(list(model.segmentor.parameters()))),
-            f'{runner.work_dir}/rank{runner.rank}.pth')
-        atexit.register(write_threads,
-                        Path(runner.work_dir, f'rank{runner.rank}_threads'))
+                student=len(list(model.segmentor.parameters())),
+            ),
+            f'{runner.work_dir}/rank{runner.rank}.pth',
+        )
+        atexit.register(
+            write_threads, Path(runner.work_dir, f'rank{runner.rank}_threads')
+        )
 
     def before_test(self, runner):
         dump = logger_hook.dump
@@ -42,5 +52,8 @@ class RankDumpHook(Hook):
 
 
 def write_threads(path):
-    path.write_text(''.join(
-        name.read_text() for name in Path('/proc/self/task').glob('*/comm')))
+    path.write_text(
+        ''.join(
+            name.read_text() for name in Path('/proc/self/task').glob('*/comm')
+        )
+    )

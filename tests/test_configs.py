@@ -1,4 +1,5 @@
 """The configs of the paper's rows hold its recipe, on any number of GPUs."""
+
 import math
 from argparse import ArgumentParser
 from pathlib import Path
@@ -38,7 +39,7 @@ LISTS = {
     'voc': 'ImageSets/Segmentation/semi',
     'voc-blender': 'ImageSets/Segmentation/semi/blender',
     'voc-hq': 'ImageSets/Segmentation/semi/hq',
-    'cityscapes': 'semi'
+    'cityscapes': 'semi',
 }
 
 
@@ -47,13 +48,19 @@ def load(name, gpus=1, accumulate=1):
         patch.setenv('WORLD_SIZE', str(gpus))
         patch.setenv('PSMT_ACCUMULATE', str(accumulate))
         return Config.fromfile(
-            CONFIGS / f'{name}.py', import_custom_modules=False)
+            CONFIGS / f'{name}.py', import_custom_modules=False
+        )
 
 
 # ResNet-101 inherits from ResNet-50, so that each row has both in two loads.
-@pytest.mark.parametrize('row, depth, gpus', [
-    *((row, *case) for row in ROWS for case in ((50, 1), (101, 4))),
-    ('voc_1-8', 50, 2), ('cityscapes_1-8', 50, 2)])
+@pytest.mark.parametrize(
+    'row, depth, gpus',
+    [
+        *((row, *case) for row in ROWS for case in ((50, 1), (101, 4))),
+        ('voc_1-8', 50, 2),
+        ('cityscapes_1-8', 50, 2),
+    ],
+)
 def test_the_recipe_of_the_paper(row, depth, gpus):
     labeled, passes, weight, *published = ROWS[row]
     cfg = load(f'deeplabv3plus_r{depth}_{row}', gpus)
@@ -71,29 +78,36 @@ def test_the_recipe_of_the_paper(row, depth, gpus):
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end == end
     assert cfg.model.unsup_weight == weight
     assert cfg.model.teachers == dict(
-        init='independent', decay=0.996, topk=7,
-        alternate_every=iterations(unlabeled))
+        init='independent',
+        decay=0.996,
+        topk=7,
+        alternate_every=iterations(unlabeled),
+    )
     assert cfg.model.tvat == dict(type='TVAT', xi=0.1, eps=2.0, num_iters=1)
     assert cfg.model.tvat_with == 'teachers'
     assert cfg.model.one_pass is False
     assert cfg.model.consistency == dict(
-        type='ConfCELoss', threshold=0.6, reduction='kept',
-        per_class=False)
+        type='ConfCELoss', threshold=0.6, reduction='kept', per_class=False
+    )
 
     protocol, split = row.split('_')
     for part in ('labeled', 'unlabeled'):
         assert cfg.train_dataloader.dataset[part].ann_file == (
-            f'{LISTS[protocol]}/{split.replace("-", "_")}/{part}.txt')
+            f'{LISTS[protocol]}/{split.replace("-", "_")}/{part}.txt'
+        )
 
     optimizer, scale = cfg.optim_wrapper.optimizer, cfg.auto_scale_lr
     assert scale.enable
     rate = optimizer.lr * batch / scale.base_batch_size
-    assert rate == pytest.approx(
-        2.5e-3 * gpus if voc else 4.5e-3 / 2 * gpus)
-    assert (optimizer.type, optimizer.momentum,
-            optimizer.weight_decay) == ('SGD', 0.9, 1e-4)
+    assert rate == pytest.approx(2.5e-3 * gpus if voc else 4.5e-3 / 2 * gpus)
+    assert (optimizer.type, optimizer.momentum, optimizer.weight_decay) == (
+        'SGD',
+        0.9,
+        1e-4,
+    )
     assert cfg.optim_wrapper.paramwise_cfg == dict(
-        norm_decay_mult=0., bias_decay_mult=0.)
+        norm_decay_mult=0.0, bias_decay_mult=0.0
+    )
     assert cfg.param_scheduler[0].power == 0.9
 
     model = cfg.model
@@ -106,32 +120,46 @@ def test_the_recipe_of_the_paper(row, depth, gpus):
     test = model.segmentor.test_cfg
     assert test.mode == ('whole' if voc else 'slide')
     mix = model.get('mix')
-    assert mix is None if voc else (mix[0].num_boxes,
-                                    mix[0].area) == (3, (0.25, 0.5))
+    assert (
+        mix is None
+        if voc
+        else (mix[0].num_boxes, mix[0].area) == (3, (0.25, 0.5))
+    )
 
 
-@pytest.mark.parametrize('name', [
-    'deeplabv3plus_r50_voc_1-8', 'deeplabv3plus_r50_voc_1-8_supervised',
-    'deeplabv3plus_r50_cityscapes_1-2', 'segformer_mit-b0_voc_1-8'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'deeplabv3plus_r50_voc_1-8',
+        'deeplabv3plus_r50_voc_1-8_supervised',
+        'deeplabv3plus_r50_cityscapes_1-2',
+        'segformer_mit-b0_voc_1-8',
+    ],
+)
 def test_accumulated_gradients_keep_the_recipe(name):
     whole, parts = load(name, 2), load(name, 2, accumulate=4)
     assert parts.optim_wrapper.accumulative_counts == 4
     assert whole.optim_wrapper.accumulative_counts == 1
     for cfg in whole, parts:
         images = cfg.train_dataloader.batch_size * 2
-        cfg.rate = (cfg.optim_wrapper.optimizer.lr * images
-                    / cfg.auto_scale_lr.base_batch_size)
+        cfg.rate = (
+            cfg.optim_wrapper.optimizer.lr
+            * images
+            / cfg.auto_scale_lr.base_batch_size
+        )
         cfg.step = images * cfg.optim_wrapper.accumulative_counts
     assert parts.step == whole.step and parts.rate == whole.rate
     with pytest.raises(AssertionError, match='PSMT_ACCUMULATE'):
         load(name, 2, accumulate=16 if 'city' not in name else 8)
     # passes are rounded up to whole iterations
     assert parts.train_cfg.max_iters == pytest.approx(
-        4 * whole.train_cfg.max_iters, rel=0.01)
+        4 * whole.train_cfg.max_iters, rel=0.01
+    )
 
 
-@pytest.mark.parametrize('split, published',
-                         [('1-8', 77.12), ('1-4', 78.38), ('1-2', 79.22)])
+@pytest.mark.parametrize(
+    'split, published', [('1-8', 77.12), ('1-4', 78.38), ('1-2', 79.22)]
+)
 def test_the_variant_of_cityscapes_with_larger_crops(split, published):
     cfg = load(f'deeplabv3plus_r50_cityscapes-800_{split}')
     assert cfg.benchmark.published == published
@@ -149,7 +177,8 @@ ABLATIONS = {
     'model.tvat=None': lambda model: model.tvat is None,
     'model.mix=[]': lambda model: not [*model.mix],
     'model.consistency.type=SoftmaxMSELoss': lambda model: isinstance(
-        model.consistency, SoftmaxMSELoss),
+        model.consistency, SoftmaxMSELoss
+    ),
 }
 
 
@@ -161,8 +190,7 @@ def test_an_ablation_is_one_word_of_cfg_options(word):
     cfg = load('deeplabv3plus_r50_cityscapes_1-8')  # which names a mix
     whole = built(cfg)
     before = dict(cfg.model.teachers)
-    cfg.merge_from_dict(
-        parser.parse_args(['--cfg-options', word]).cfg_options)
+    cfg.merge_from_dict(parser.parse_args(['--cfg-options', word]).cfg_options)
     part = built(cfg)
     assert ABLATIONS[word](part) and not ABLATIONS[word](whole)
     assert {**cfg.model.teachers, 'num': 1} == {**before, 'num': 1}
@@ -171,7 +199,6 @@ def test_an_ablation_is_one_word_of_cfg_options(word):
 def built(cfg):
     with torch.device('meta'):
         return MODELS.build(cfg.model)
-
 
 
 @pytest.mark.parametrize('data', ['voc', 'cityscapes'])
@@ -192,12 +219,22 @@ def test_supervised_only_sees_the_same_labels_as_often(data):
 
 
 # The rows of one data set differ in what the test of the recipe compares.
-@pytest.mark.parametrize('name', [
-    'r50_voc_1-8', 'r101_voc-hq_1464', 'r50_voc_1-8_supervised',
-    'r50_cityscapes_1-8', 'r101_cityscapes_1-2', 'r50_cityscapes-800_1-4',
-    'r50_cityscapes_1-8_supervised', 'mobilenetv2_camvid_1-8',
-    'mobilenetv2_camvid_1-8_supervised', 'r18_shapes_1-8',
-    'r18_shapes_1-8_supervised'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'r50_voc_1-8',
+        'r101_voc-hq_1464',
+        'r50_voc_1-8_supervised',
+        'r50_cityscapes_1-8',
+        'r101_cityscapes_1-2',
+        'r50_cityscapes-800_1-4',
+        'r50_cityscapes_1-8_supervised',
+        'mobilenetv2_camvid_1-8',
+        'mobilenetv2_camvid_1-8_supervised',
+        'r18_shapes_1-8',
+        'r18_shapes_1-8_supervised',
+    ],
+)
 def test_each_kind_of_config_builds(name):
     register_all_modules()
     cfg = load(f'deeplabv3plus_{name}')
@@ -207,13 +244,17 @@ def test_each_kind_of_config_builds(name):
     classes = len(metainfo.get('classes', range(21)))
     assert net.num_classes == (19 if 'cityscapes' in name else classes)
     dataset = cfg.train_dataloader.dataset
-    for part in (dataset.get('labeled', dataset),
-                 dataset.get('unlabeled', dataset)):
+    for part in (
+        dataset.get('labeled', dataset),
+        dataset.get('unlabeled', dataset),
+    ):
         assert [TRANSFORMS.build(step) for step in part.pipeline]
 
 
-@pytest.mark.parametrize('name', [
-    'pspnet_r50', 'fcn_hr18', 'segformer_mit-b0', 'upernet_convnext-tiny'])
+@pytest.mark.parametrize(
+    'name',
+    ['pspnet_r50', 'fcn_hr18', 'segformer_mit-b0', 'upernet_convnext-tiny'],
+)
 def test_other_networks_have_the_recipe_with_teachers_that_are_copies(name):
     paper = load('deeplabv3plus_r50_voc_1-8').model
     model = load(f'{name}_voc_1-8').model
@@ -227,8 +268,14 @@ def test_small_data_sets_have_a_twin_that_differs_in_the_method(data):
     net = dict(camvid='mobilenetv2', shapes='r18')[data]
     cfg = load(f'deeplabv3plus_{net}_{data}_1-8')
     twin = load(f'deeplabv3plus_{net}_{data}_1-8_supervised')
-    for key in ('train_cfg', 'optim_wrapper', 'param_scheduler', 'load_from',
-                'test_dataloader', 'val_dataloader'):
+    for key in (
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'load_from',
+        'test_dataloader',
+        'val_dataloader',
+    ):
         assert twin[key] == cfg[key], key
     assert twin.custom_hooks == [dict(type='PreemptionHook')]
     labeled = cfg.train_dataloader.dataset.labeled
@@ -245,7 +292,8 @@ def test_the_index_names_every_config_of_the_paper():
     listed = {Path(model['Config']).stem: model for model in index['Models']}
     assert {*listed} == {
         file.stem
-        for data in ('voc', 'cityscapes') for file in CONFIGS.glob('*.py')
+        for data in ('voc', 'cityscapes')
+        for file in CONFIGS.glob('*.py')
         if f'_{data}' in file.stem
     }
     for name, model in listed.items():
@@ -253,12 +301,14 @@ def test_the_index_names_every_config_of_the_paper():
         assert model['Results'] == []
         assert model['Metadata'] == {
             'Training Data': f'{about.data}, {about.protocol}',
-            'Method': about.method
+            'Method': about.method,
         }
         published = about.get('published')
         published = f'{published:.2f}' if published else '–'
-        assert (f'| [{name}]({name}.py) | {about.data} | {about.protocol} | '
-                f'{about.method} | {published} | not run |') in page
+        assert (
+            f'| [{name}]({name}.py) | {about.data} | {about.protocol} | '
+            f'{about.method} | {published} | not run |'
+        ) in page
 
 
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('*_camvid*.py')))
@@ -266,13 +316,24 @@ def test_features_of_camvid_lie_above_their_pixels(path):
     cfg = Config.fromfile(path, import_custom_modules=False)
     sizes = [resize.scale for resize in cfg.tta_pipeline[1].transforms[0]]
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        sizes += [step.scale for step in loader.dataset.pipeline
-                  if step.type == 'Resize']
+        sizes += [
+            step.scale
+            for step in loader.dataset.pipeline
+            if step.type == 'Resize'
+        ]
     assert len(sizes) > 4
-    stride = math.prod(cfg.model.get('segmentor', cfg.model).backbone.get(
-        'strides', (1, 2, 2, 2, 1, 2, 1))) * 2  # that of the stem
-    for size in (cfg.crop_size, *(
-            mmcv.rescale_size((480, 360), tuple(size)) for size in sizes)):
+    stride = (
+        math.prod(
+            cfg.model.get('segmentor', cfg.model).backbone.get(
+                'strides', (1, 2, 2, 2, 1, 2, 1)
+            )
+        )
+        * 2
+    )  # that of the stem
+    for size in (
+        cfg.crop_size,
+        *(mmcv.rescale_size((480, 360), tuple(size)) for size in sizes),
+    ):
         assert all(side % stride == 1 for side in size), size
 
 

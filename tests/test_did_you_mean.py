@@ -1,4 +1,5 @@
 """A typo is answered with the name that was meant."""
+
 import inspect
 import runpy
 import sys
@@ -12,51 +13,90 @@ from mmseg_psmt.models.teachers import Teachers
 from mmseg_psmt.options import MOVED, did_you_mean
 
 
-@pytest.mark.parametrize('make, meant', [
-    (lambda: build(unsup_wieght=1.), 'unsup_weight'),
-    (lambda: build(tvat=dict(epps=1.)), 'eps'),
-    (lambda: build(consistency=dict(treshold=0.5)), 'threshold'),
-    (lambda: HOOKS.build(dict(type='PseudoLabelVisHook', intervall=5)),
-     'interval'),
-    (lambda: HOOKS.build(dict(type='EarlyWarningHok')), 'EarlyWarningHook'),
-    # of a parent, and of mmseg
-    (lambda: build(data_preprocessor=dict(sise=(33, 33))), 'size'),
-    (lambda: TRANSFORMS.build(dict(type='RandomCrop', crop_sise=(3, 3))),
-     'crop_size'),
-    (lambda: DATASETS.build(dict(type='UnlabledFolder')),
-     'UnlabeledFolder'),
-    (lambda: MODELS.build(dict(type='PSTM')), 'PSMT'),
-])
+@pytest.mark.parametrize(
+    'make, meant',
+    [
+        (lambda: build(unsup_wieght=1.0), 'unsup_weight'),
+        (lambda: build(tvat=dict(epps=1.0)), 'eps'),
+        (lambda: build(consistency=dict(treshold=0.5)), 'threshold'),
+        (
+            lambda: HOOKS.build(dict(type='PseudoLabelVisHook', intervall=5)),
+            'interval',
+        ),
+        (
+            lambda: HOOKS.build(dict(type='EarlyWarningHok')),
+            'EarlyWarningHook',
+        ),
+        # of a parent, and of mmseg
+        (lambda: build(data_preprocessor=dict(sise=(33, 33))), 'size'),
+        (
+            lambda: TRANSFORMS.build(
+                dict(type='RandomCrop', crop_sise=(3, 3))
+            ),
+            'crop_size',
+        ),
+        (
+            lambda: DATASETS.build(dict(type='UnlabledFolder')),
+            'UnlabeledFolder',
+        ),
+        (lambda: MODELS.build(dict(type='PSTM')), 'PSMT'),
+    ],
+)
 def test_the_name_that_was_meant(make, meant):
     with pytest.raises(Exception) as error:
         make()
     assert did_you_mean(error.value) == f'Did you mean {meant!r}?'
 
 
-@pytest.mark.parametrize('old, new', [
-    ('num_teachers', 'num'), ('teachers_init', 'init'),
-    ('ema_decay', 'decay'), ('alternate_every', 'alternate_every'),
-    ('teacher_norm', 'norm'), ('assist_topk', 'topk')])
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        ('num_teachers', 'num'),
+        ('teachers_init', 'init'),
+        ('ema_decay', 'decay'),
+        ('alternate_every', 'alternate_every'),
+        ('teacher_norm', 'norm'),
+        ('assist_topk', 'topk'),
+    ],
+)
 def test_an_option_of_version_0_1_says_where_it_is_now(old, new):
     with pytest.raises(TypeError) as error:
         build(**{old: 1})
     assert did_you_mean(error.value) == (
-        f'It is model.teachers.{new} since version 0.2')
+        f'It is model.teachers.{new} since version 0.2'
+    )
     assert MOVED[old] == f'teachers.{new}'
     assert new in inspect.signature(Teachers).parameters
 
 
-@pytest.mark.parametrize('error', [
-    TypeError("PSMT.__init__() got an unexpected keyword argument 'zzzzzz'"),
-    TypeError('something else'), KeyError('model'), ValueError()])
+@pytest.mark.parametrize(
+    'error',
+    [
+        TypeError(
+            "PSMT.__init__() got an unexpected keyword argument 'zzzzzz'"
+        ),
+        TypeError('something else'),
+        KeyError('model'),
+        ValueError(),
+    ],
+)
 def test_nothing_is_invented(error):
     assert did_you_mean(error) == ''
 
 
-@pytest.mark.parametrize('error, kind', [
-    (TypeError("PSMT.__init__() got an unexpected keyword argument "
-               "'unsup_wieght'"), SystemExit),
-    (TypeError('something else'), TypeError)])
+@pytest.mark.parametrize(
+    'error, kind',
+    [
+        (
+            TypeError(
+                'PSMT.__init__() got an unexpected keyword argument '
+                "'unsup_wieght'"
+            ),
+            SystemExit,
+        ),
+        (TypeError('something else'), TypeError),
+    ],
+)
 def test_tools_say_it(monkeypatch, error, kind):
     def fail(*args, **kwargs):
         raise error
@@ -66,4 +106,5 @@ def test_tools_say_it(monkeypatch, error, kind):
     with pytest.raises(kind) as told:
         run_mmseg_tool('test.py')
     assert kind is TypeError or "Did you mean 'unsup_weight'?" in str(
-        told.value)
+        told.value
+    )

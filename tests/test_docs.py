@@ -1,4 +1,5 @@
 """The blocks of the documents, run as they stand there."""
+
 import os
 import re
 import shlex
@@ -23,8 +24,9 @@ REPO = Path(__file__).resolve().parents[1]
 
 
 def blocks(page, language):
-    return re.findall(rf'```{language}\n(.*?)```',
-                      (REPO / page).read_text(), re.DOTALL)
+    return re.findall(
+        rf'```{language}\n(.*?)```', (REPO / page).read_text(), re.DOTALL
+    )
 
 
 @pytest.fixture(scope='module')
@@ -34,13 +36,24 @@ def mine(tmp_path_factory):
     for name in ('configs', 'tools'):
         (root / name).symlink_to(REPO / name)
     shapes = root / 'shapes'
-    subprocess.run([
-        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
-        '--out', shapes, '--num-train', '40', '--num-val', '4'
-    ], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            REPO / 'tools/dataset_converters/make_shapes.py',
+            '--out',
+            shapes,
+            '--num-train',
+            '40',
+            '--num-val',
+            '4',
+        ],
+        check=True,
+    )
     for part, wanted in (('train', 'train_0000?'), ('val', 'val_*')):
-        for kind, source in (('images', 'JPEGImages'),
-                             ('masks', 'SegmentationClass')):
+        for kind, source in (
+            ('images', 'JPEGImages'),
+            ('masks', 'SegmentationClass'),
+        ):
             folder = root / 'mine' / kind / part
             folder.mkdir(parents=True)
             for file in (shapes / source).glob(f'{wanted}.*'):
@@ -64,22 +77,25 @@ def run(line, root):
     words = [sys.executable, *shlex.split(line)[1:]]
     if 'train.py' in line:
         words += [
-            '--cfg-options', 'train_cfg.max_iters=4',
+            '--cfg-options',
+            'train_cfg.max_iters=4',
             'default_hooks.checkpoint.interval=4',
-            'default_hooks.logger.interval=1'
+            'default_hooks.logger.interval=1',
         ]
     done = subprocess.run(
         words,
         cwd=root,
         env={
-            **os.environ, 'OMP_NUM_THREADS': '1',
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
             'PYTHONPATH': f'{REPO / "tests/stubs"}:'
-            f'{os.environ.get("PYTHONPATH", "")}'
+            f'{os.environ.get("PYTHONPATH", "")}',
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600)
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
@@ -90,7 +106,8 @@ def miou(out):
 
 def test_custom_data_from_a_folder_to_a_plain_model(mine):
     init, check, train, test, network, splits = blocks(
-        'docs/custom_data.md', 'bash')
+        'docs/custom_data.md', 'bash'
+    )
     by_hand = Config.fromfile(mine / 'mine/semi.py').to_dict()
     (mine / 'mine/semi.py').unlink()
     out = run(init, mine)
@@ -109,11 +126,14 @@ def test_custom_data_from_a_folder_to_a_plain_model(mine):
         assert re.search(rf'{broken}: \w', out)
     assert 'unsup.loss' in out
     last = miou(out)
-    header, _, *rows = [line.split(' | ') for line in run(
-        compare, mine).splitlines()]
+    header, _, *rows = [
+        line.split(' | ') for line in run(compare, mine).splitlines()
+    ]
     plain, psmt = (dict(zip(header, row)) for row in rows)
     assert (plain['| config'], psmt['| config']) == (
-        '| semi_supervised', '| semi')
+        '| semi_supervised',
+        '| semi',
+    )
     assert plain['iterations'] == psmt['iterations'] == '4'
     assert float(plain['student']) == supervised
     assert float(psmt['teachers']) == last
@@ -121,7 +141,8 @@ def test_custom_data_from_a_folder_to_a_plain_model(mine):
     assert miou(run(test, mine)) == last
     out = run(export, mine)
     passes, average = re.search(
-        r'two passes (\S+), the exported average (\S+) ', out).groups()
+        r'two passes (\S+), the exported average (\S+) ', out
+    ).groups()
     assert float(passes) == last
     plain = '''python -c "
 import sys
@@ -134,27 +155,36 @@ two = MMSegInferencer('mine/plain.py', 'mine/plain.pth')(image)['predictions']
 assert (one == two).all() and one.shape == (89, 55)
 "'''
     run(plain, mine)
-    stock = ('import runpy; '
-             "import sys; sys.modules['mmseg_psmt'] = None; "
-             "sys.argv = ['test.py', 'mine/plain.py', 'mine/plain.pth']; "
-             "import mmseg; runpy.run_path(mmseg.__path__[0] "
-             "+ '/.mim/tools/test.py', run_name='__main__')")
+    stock = (
+        'import runpy; '
+        "import sys; sys.modules['mmseg_psmt'] = None; "
+        "sys.argv = ['test.py', 'mine/plain.py', 'mine/plain.pth']; "
+        'import mmseg; runpy.run_path(mmseg.__path__[0] '
+        "+ '/.mim/tools/test.py', run_name='__main__')"
+    )
     out = run(f'python -c "{stock}"', mine)
     assert miou(out) == float(average)
     assert 'fit' in run(network, mine).splitlines()
     assert Config.fromfile(
-        mine / 'mine/pspnet_psmt.py').model.segmentor.decode_head == dict(
-            type='PSPHead', in_channels=256, in_index=3, channels=64,
-            num_classes=6)
+        mine / 'mine/pspnet_psmt.py'
+    ).model.segmentor.decode_head == dict(
+        type='PSPHead', in_channels=256, in_index=3, channels=64, num_classes=6
+    )
     run(splits, mine)
-    lists = [(mine / f'mine/splits/{part}.txt').read_text().split()
-             for part in ('labeled', 'unlabeled')]
+    lists = [
+        (mine / f'mine/splits/{part}.txt').read_text().split()
+        for part in ('labeled', 'unlabeled')
+    ]
     assert {*lists[0], *lists[1]} == {
-        path.stem for path in (mine / 'mine/images/train').iterdir()}
+        path.stem for path in (mine / 'mine/images/train').iterdir()
+    }
 
 
-PAGES = [REPO / 'README.md', REPO / 'configs/psmt/README.md',
-         *sorted((REPO / 'docs').glob('*.md'))]
+PAGES = [
+    REPO / 'README.md',
+    REPO / 'configs/psmt/README.md',
+    *sorted((REPO / 'docs').glob('*.md')),
+]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
@@ -170,26 +200,32 @@ def test_links_lead_somewhere(page):
             heads = re.findall(r'^#+ (.*)', file.read_text(), re.M)
             assert anchor in [
                 re.sub(r'[^\w\- ]', '', head).lower().replace(' ', '-')
-                for head in heads], link
+                for head in heads
+            ], link
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page):
     text = page.read_text()
     # those of another version are named with its commit
-    text = '\n'.join(part for part in text.split('\n\n')
-                     if '84eed6d' not in part)
-    for name in re.findall(r'\b(?:tools|tests|configs|docs)/[\w./-]+\.\w+',
-                           text):
+    text = '\n'.join(
+        part for part in text.split('\n\n') if '84eed6d' not in part
+    )
+    for name in re.findall(
+        r'\b(?:tools|tests|configs|docs)/[\w./-]+\.\w+', text
+    ):
         assert (REPO / name).exists(), name
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_tests_that_a_page_names_exist(page):
-    tests = ''.join(file.read_text() for file in sorted(
-        (REPO / 'tests').rglob('test_*.py')))
+    tests = ''.join(
+        file.read_text()
+        for file in sorted((REPO / 'tests').rglob('test_*.py'))
+    )
     for name in {*re.findall(r'`(test_\w+)`', page.read_text())} - {
-            'test_cfg'}:
+        'test_cfg'
+    }:
         assert f'def {name}(' in tests, name
 
 
@@ -202,12 +238,14 @@ def labels():
     samples = [SegDataSample() for _ in range(2)]
     for sample in samples:
         sample.gt_sem_seg = PixelData(
-            data=torch.randint(6, (1, 64, 64), generator=generator))
+            data=torch.randint(6, (1, 64, 64), generator=generator)
+        )
     return samples
 
 
 class Batches(torch.utils.data.Dataset):
     """Four flat images."""
+
     metainfo = {}
 
     def __len__(self):
@@ -216,7 +254,8 @@ class Batches(torch.utils.data.Dataset):
     def __getitem__(self, index):
         return dict(
             inputs=torch.full((3, 64, 64), 50 * index).byte(),
-            data_samples=labels()[0])
+            data_samples=labels()[0],
+        )
 
 
 class Recorder(Hook):
@@ -239,18 +278,22 @@ def test_each_part_works_alone(tmp_path):
     assert names[1]['images'].shape == (4, 3, 64, 64)
 
     cfg = Config.fromfile(
-        REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py')
+        REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py'
+    )
     cfg.model.backbone.base_channels = 8
     cfg.model.decode_head.update(
-        in_channels=64, c1_in_channels=8, channels=8, c1_channels=4)
+        in_channels=64, c1_in_channels=8, channels=8, c1_channels=4
+    )
     student, teacher = (MODELS.build(cfg.model) for _ in range(2))
     samples = torch.randn(2, 3, 64, 64), labels()
     adversarial = names[2]['adversarial_loss']
     student.decode_head.dropout = None
     student.eval()
     plain = student.loss(*samples)['decode.loss_ce']
-    assert adversarial(student, teacher.eval(),
-                       *samples)['decode.loss_ce'] != plain
+    assert (
+        adversarial(student, teacher.eval(), *samples)['decode.loss_ce']
+        != plain
+    )
 
     recorder = Recorder()
     cfg.model.update(type='AveragedEncoderDecoder', decay=0.5)
@@ -261,13 +304,15 @@ def test_each_part_works_alone(tmp_path):
         train_dataloader=dict(
             batch_size=2,
             sampler=dict(type='InfiniteSampler'),
-            dataset=Batches()),
+            dataset=Batches(),
+        ),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=3),
         optim_wrapper=cfg.optim_wrapper,
         custom_hooks=[dict(type='TeacherEMAHook'), recorder],
         log_level='ERROR',
         default_scope='mmseg',
-        experiment_name='averaged')
+        experiment_name='averaged',
+    )
     runner.train()
     one, two, three = recorder.weights
     average = runner.model.teacher.decode_head.conv_seg.weight
@@ -276,13 +321,17 @@ def test_each_part_works_alone(tmp_path):
 
 
 def test_the_tables_of_the_results_are_those_of_their_records(
-        monkeypatch, capsys):
+    monkeypatch, capsys
+):
     monkeypatch.chdir(REPO)
     page = (REPO / 'docs/results.md').read_text()
     cells = bench.pairs(results.read_csv(REPO / 'docs/results/bench.csv'))
     assert bench.render(cells) in page
-    found = [words for words in map(shlex.split, blocks(
-        'docs/results.md', 'bash')) if 'docs/results/camvid.csv' in words]
+    found = [
+        words
+        for words in map(shlex.split, blocks('docs/results.md', 'bash'))
+        if 'docs/results/camvid.csv' in words
+    ]
     assert len(found) == 2
     for words in found:
         monkeypatch.setattr('sys.argv', words[1:])

@@ -1,4 +1,5 @@
 """Any value of any option: it works, or an error names option and value."""
+
 import copy
 from math import inf, nan
 
@@ -17,15 +18,43 @@ import mmseg_psmt  # noqa: F401
 
 register_all_modules()
 fuzz = settings(
-    max_examples=40, deadline=None, derandomize=True, database=None,
-    suppress_health_check=[*HealthCheck])
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[*HealthCheck],
+)
 NUMBERS = st.one_of(
-    st.integers(-3, 40), st.floats(-2, 50, width=16),
-    st.sampled_from([0, 0., 1, 0.5, nan, inf, -inf, 1e-3]))
+    st.integers(-3, 40),
+    st.floats(-2, 50, width=16),
+    st.sampled_from([0, 0.0, 1, 0.5, nan, inf, -inf, 1e-3]),
+)
 JUNK = st.sampled_from(
-    [None, '', '1', 'a', 'labeled', 'kept', 'linear', 'student', [], {}, (),
-     [1], ['a'], [[]], True, False, (0.5, ), (0.1, 0.2, 0.3), dict(type='x'),
-     b'1', 1j, object])
+    [
+        None,
+        '',
+        '1',
+        'a',
+        'labeled',
+        'kept',
+        'linear',
+        'student',
+        [],
+        {},
+        (),
+        [1],
+        ['a'],
+        [[]],
+        True,
+        False,
+        (0.5,),
+        (0.1, 0.2, 0.3),
+        dict(type='x'),
+        b'1',
+        1j,
+        object,
+    ]
+)
 PAIRS = st.tuples(NUMBERS, NUMBERS)
 ANYTHING = st.one_of(NUMBERS, JUNK, PAIRS)
 
@@ -68,11 +97,20 @@ def mixes(mix):
 
 
 @fuzz
-@given(st.one_of(
-    st.tuples(st.just('ColorJitter'), st.sampled_from(
-        ['brightness', 'contrast', 'saturation', 'hue', 'prob'])),
-    st.tuples(st.just('RandomGaussianBlur'), st.sampled_from(
-        ['sigma', 'prob']))), ANYTHING)
+@given(
+    st.one_of(
+        st.tuples(
+            st.just('ColorJitter'),
+            st.sampled_from(
+                ['brightness', 'contrast', 'saturation', 'hue', 'prob']
+            ),
+        ),
+        st.tuples(
+            st.just('RandomGaussianBlur'), st.sampled_from(['sigma', 'prob'])
+        ),
+    ),
+    ANYTHING,
+)
 def test_photometry(part, value):
     kind, option = part
     transform = built(TRANSFORMS, kind, option, value)
@@ -107,8 +145,9 @@ def test_tvat(option, value):
 def test_conf_ce(option, value):
     loss = built(MODELS, 'ConfCELoss', option, value)
     if loss:
-        assert torch.isfinite(loss(torch.rand(1, 3, 4, 4),
-                                   torch.rand(1, 3, 4, 4)))
+        assert torch.isfinite(
+            loss(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4))
+        )
 
 
 @fuzz
@@ -131,37 +170,67 @@ def test_early_warning(value):
 @given(st.sampled_from(['images', 'broken']), ANYTHING)
 def test_unlabeled_folder(option, value):
     others = dict(images='folder', pipeline=[], lazy_init=True)
-    dataset = built(DATASETS, 'UnlabeledFolder', option, value,
-                    **{k: v for k, v in others.items() if k != option})
+    dataset = built(
+        DATASETS,
+        'UnlabeledFolder',
+        option,
+        value,
+        **{k: v for k, v in others.items() if k != option},
+    )
     if dataset is not None and option == 'images':
         with pytest.raises(FileNotFoundError, match='holds no image'):
             dataset.load_data_list()
 
 
 SEGMENTOR = Config.fromfile(
-    'configs/_base_/models/deeplabv3plus_r18-d16.py').model
+    'configs/_base_/models/deeplabv3plus_r18-d16.py'
+).model
 SEGMENTOR.backbone.base_channels = 4
 SEGMENTOR.decode_head.update(
-    in_channels=32, c1_in_channels=4, channels=4, c1_channels=4,
-    num_classes=3)
+    in_channels=32, c1_in_channels=4, channels=4, c1_channels=4, num_classes=3
+)
 SEGMENTOR.data_preprocessor = dict(type='SegDataPreProcessor', size=(32, 32))
 OPTIONS = (
-    'teachers', 'teachers.num', 'teachers.init', 'teachers.decay',
-    'teachers.alternate_every', 'teachers.norm', 'teachers.topk',
-    'warmup_iters', 'tvat', 'tvat_with', 'perturb_at', 'mix', 'consistency',
-    'unsup_weight', 'ramp_iters', 'predict_with', 'pretrained', 'train_cfg',
-    'segmentor', 'data_preprocessor')
+    'teachers',
+    'teachers.num',
+    'teachers.init',
+    'teachers.decay',
+    'teachers.alternate_every',
+    'teachers.norm',
+    'teachers.topk',
+    'warmup_iters',
+    'tvat',
+    'tvat_with',
+    'perturb_at',
+    'mix',
+    'consistency',
+    'unsup_weight',
+    'ramp_iters',
+    'predict_with',
+    'pretrained',
+    'train_cfg',
+    'segmentor',
+    'data_preprocessor',
+)
 
 
 def batch(model):
     torch.manual_seed(0)
-    samples = [SegDataSample(gt_sem_seg=PixelData(
-        data=torch.randint(3, (1, 32, 32)))) for _ in range(2)]
-    view = dict(inputs=[torch.randint(256, (3, 32, 32)).byte()
-                        for _ in range(2)], data_samples=samples)
+    samples = [
+        SegDataSample(gt_sem_seg=PixelData(data=torch.randint(3, (1, 32, 32))))
+        for _ in range(2)
+    ]
+    view = dict(
+        inputs=[torch.randint(256, (3, 32, 32)).byte() for _ in range(2)],
+        data_samples=samples,
+    )
     return model.data_preprocessor(
-        {name: copy.deepcopy(view)
-         for name in ('labeled', 'labeled_weak', 'weak', 'strong')}, True)
+        {
+            name: copy.deepcopy(view)
+            for name in ('labeled', 'labeled_weak', 'weak', 'strong')
+        },
+        True,
+    )
 
 
 @pytest.mark.parametrize('option', OPTIONS)
@@ -171,8 +240,10 @@ def test_psmt(option):
     def check(value):
         name, _, inner = option.partition('.')
         given = copy.deepcopy(value)
-        options = {'segmentor': SEGMENTOR,
-                   name: {inner: given} if inner else given}
+        options = {
+            'segmentor': SEGMENTOR,
+            name: {inner: given} if inner else given,
+        }
         try:
             model = MODELS.build({'type': 'PSMT', **options})
         except KeyError as error:  # of the registry
@@ -195,4 +266,3 @@ def test_psmt(option):
             assert torch.isfinite(param).all()
 
     check()
-

@@ -1,4 +1,5 @@
 """Shipped configs of other networks: train, resume, test, export."""
+
 import os
 import runpy
 import subprocess
@@ -30,8 +31,8 @@ MIXTURES = {
     },
     'fcn_hr18_voc_1-8': {
         f'backbone.extra.stage{stage}.{key}': value
-        for stage in (2, 3, 4) for key, value in dict(
-            num_modules=1, num_blocks=(1, ) * stage).items()
+        for stage in (2, 3, 4)
+        for key, value in dict(num_modules=1, num_blocks=(1,) * stage).items()
     },
     'segformer_mit-b0_voc_1-8': {
         'backbone.init_cfg': None,
@@ -53,10 +54,19 @@ def data(tmp_path_factory):
     """Drawn images in the tree of VOC."""
     root = tmp_path_factory.mktemp('data')
     voc = root / 'VOCdevkit/VOC2012'
-    subprocess.run([
-        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
-        '--out', voc, '--num-train', '48', '--num-val', '4'
-    ], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            REPO / 'tools/dataset_converters/make_shapes.py',
+            '--out',
+            voc,
+            '--num-train',
+            '48',
+            '--num-val',
+            '4',
+        ],
+        check=True,
+    )
     (voc / 'SegmentationClassAug').symlink_to('SegmentationClass')
     return root
 
@@ -68,32 +78,36 @@ def small(name, data, work_dir, net, **options):
         cfg = Config.fromfile(REPO / f'configs/psmt/{name}.py')
     finally:
         del os.environ['PSMT_DATA']
-    cfg.merge_from_dict({
-        'model.segmentor.pretrained': None,
-        'model.data_preprocessor.size': (64, 64),
-        'model.data_preprocessor.mask_padding': False,
-        'model.warmup_iters': 4,
-        'model.teachers.alternate_every': 3,
-        'model.ramp_iters': 4,
-        'model.consistency': dict(type='ConfCELoss', threshold=0.1),
-        'train_dataloader.batch_size': 2,
-        'train_dataloader.num_workers': 0,
-        'train_dataloader.persistent_workers': False,
-        'val_dataloader.num_workers': 0,
-        'val_dataloader.persistent_workers': False,
-        'test_dataloader.num_workers': 0,
-        'test_dataloader.persistent_workers': False,
-        'train_cfg.val_interval': 100,
-        'default_hooks.logger.interval': 5,
-        'default_hooks.checkpoint.interval': 6,
-        'default_hooks.checkpoint.max_keep_ckpts': 9,
-        'work_dir': str(work_dir),
-        'log_level': 'ERROR',
-        'vis_backends': [dict(type='LocalVisBackend')],
-        'visualizer.name': str(work_dir),  # or it writes where the first did
-        'visualizer.vis_backends': [dict(type='LocalVisBackend')],
-        **options
-    })
+    cfg.merge_from_dict(
+        {
+            'model.segmentor.pretrained': None,
+            'model.data_preprocessor.size': (64, 64),
+            'model.data_preprocessor.mask_padding': False,
+            'model.warmup_iters': 4,
+            'model.teachers.alternate_every': 3,
+            'model.ramp_iters': 4,
+            'model.consistency': dict(type='ConfCELoss', threshold=0.1),
+            'train_dataloader.batch_size': 2,
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
+            'val_dataloader.num_workers': 0,
+            'val_dataloader.persistent_workers': False,
+            'test_dataloader.num_workers': 0,
+            'test_dataloader.persistent_workers': False,
+            'train_cfg.val_interval': 100,
+            'default_hooks.logger.interval': 5,
+            'default_hooks.checkpoint.interval': 6,
+            'default_hooks.checkpoint.max_keep_ckpts': 9,
+            'work_dir': str(work_dir),
+            'log_level': 'ERROR',
+            'vis_backends': [dict(type='LocalVisBackend')],
+            'visualizer.name': str(
+                work_dir
+            ),  # or it writes where the first did
+            'visualizer.vis_backends': [dict(type='LocalVisBackend')],
+            **options,
+        }
+    )
     for key, value in net.items():
         *path, last = key.split('.')
         reduce(getattr, path, cfg.model.segmentor)[last] = value
@@ -107,34 +121,56 @@ def small(name, data, work_dir, net, **options):
 
 
 def saved(work_dir, iteration):
-    return torch.load(
-        work_dir / f'iter_{iteration}.pth', weights_only=False)['state_dict']
+    return torch.load(work_dir / f'iter_{iteration}.pth', weights_only=False)[
+        'state_dict'
+    ]
 
 
-@pytest.mark.parametrize('name', [
-    pytest.param(
-        name, marks=[pytest.mark.mmpretrain] if 'convnext' in name else [])
-    for name in MIXTURES
-])
-def test_mixture_trains_resumes_tests_and_exports(name, data, tmp_path,
-                                                  monkeypatch):
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(
+            name, marks=[pytest.mark.mmpretrain] if 'convnext' in name else []
+        )
+        for name in MIXTURES
+    ],
+)
+def test_mixture_trains_resumes_tests_and_exports(
+    name, data, tmp_path, monkeypatch
+):
     # half of the time went into the layout of dumped configs
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode',
-                        lambda text, **kwargs: (text, True))
+    monkeypatch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
+    )
     register_all_modules()
     Runner.from_cfg(
-        small(name, data, tmp_path / 'a', MIXTURES[name],
-              **{'train_cfg.max_iters': 12})).train()
+        small(
+            name,
+            data,
+            tmp_path / 'a',
+            MIXTURES[name],
+            **{'train_cfg.max_iters': 12},
+        )
+    ).train()
     runner = Runner.from_cfg(
-        small(name, data, tmp_path / 'a', MIXTURES[name], resume=True,
-              **{'train_cfg.max_iters': 14}))
+        small(
+            name,
+            data,
+            tmp_path / 'a',
+            MIXTURES[name],
+            resume=True,
+            **{'train_cfg.max_iters': 14},
+        )
+    )
     runner.train()
     assert runner.iter == 14
     first, last = (saved(tmp_path / 'a', i) for i in (6, 12))
     for net in ('segmentor', 'teachers.0', 'teachers.1'):
         assert any(
             not torch.equal(first[key], last[key])
-            for key in last if key.startswith(net)), net
+            for key in last
+            if key.startswith(net)
+        ), net
     checkpoint = tmp_path / 'a/iter_14.pth'
     source = runner.model.eval()
     metrics = runner.test()
@@ -145,11 +181,18 @@ def test_mixture_trains_resumes_tests_and_exports(name, data, tmp_path,
     nets = dict(student=source.segmentor, teacher2=source.teachers[1])
     for which in ('student', 'teacher2', 'teachers'):
         out = tmp_path / f'{which}.pth'
-        monkeypatch.setattr(sys, 'argv', [
-            'export.py',
-            str(checkpoint),
-            str(out), '--which', which, '--no-test'
-        ])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                'export.py',
+                str(checkpoint),
+                str(out),
+                '--which',
+                which,
+                '--no-test',
+            ],
+        )
         allow_checkpoint_globals()  # a load by mmengine takes some back
         tool()
         init_default_scope('mmseg')
@@ -160,13 +203,13 @@ def test_mixture_trains_resumes_tests_and_exports(name, data, tmp_path,
         if which in nets:
             with torch.no_grad():
                 expected = nets[which].encode_decode(
-                    images, [dict(img_shape=(64, 64))])
+                    images, [dict(img_shape=(64, 64))]
+                )
             assert torch.equal(logits, expected)
         else:
             for key, value in plain.state_dict().items():
                 one, two = (last_of(source, i, key) for i in (0, 1))
-                wanted = ((one + two) / 2
-                          if value.is_floating_point() else one)
+                wanted = (one + two) / 2 if value.is_floating_point() else one
                 torch.testing.assert_close(value, wanted)
     image = data / 'VOCdevkit/VOC2012/JPEGImages/val_00000.jpg'
     assert inference_model(plain, str(image)).pred_sem_seg.shape == (64, 64)
@@ -189,19 +232,24 @@ def test_layer_decay_is_that_of_the_plain_network(independent):
             num_layers=2,
             num_heads=2,
             mlp_ratio=2,
-            out_indices=(0, 1)),
+            out_indices=(0, 1),
+        ),
         decode_head=dict(
             type='FCNHead',
             in_channels=8,
             in_index=1,
             channels=4,
-            num_classes=3))
+            num_classes=3,
+        ),
+    )
     model = MODELS.build(
         dict(
             type='PSMT',
             segmentor=segmentor,
             teachers=dict(init='independent' if independent else 'copy'),
-            warmup_iters=int(independent)))
+            warmup_iters=int(independent),
+        )
+    )
 
     def rates(net, constructor):
         optim_wrapper = build_optim_wrapper(
@@ -209,9 +257,12 @@ def test_layer_decay_is_that_of_the_plain_network(independent):
             dict(
                 type='OptimWrapper',
                 constructor=constructor,
-                optimizer=dict(type='AdamW', lr=1., weight_decay=0.05),
+                optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.05),
                 paramwise_cfg=dict(
-                    decay_rate=0.5, decay_type='layer_wise', num_layers=2)))
+                    decay_rate=0.5, decay_type='layer_wise', num_layers=2
+                ),
+            ),
+        )
         return {
             id(param): (group['lr'], group['weight_decay'])
             for group in optim_wrapper.optimizer.param_groups

@@ -1,4 +1,5 @@
 """The wheel is the whole product: package, configs and tools."""
+
 import os
 import shutil
 import subprocess
@@ -19,34 +20,52 @@ def site(tmp_path_factory):
     """Where the wheel of this checkout is installed, without the checkout."""
     folder = tmp_path_factory.mktemp('site')
     shutil.rmtree(ROOT / 'build', ignore_errors=True)  # of another commit
-    for words in (['wheel', '-w', folder / 'wheel', ROOT],
-                  ['install', '--target', folder, 'mmseg_psmt',
-                   '--no-index', '--find-links', folder / 'wheel']):
+    for words in (
+        ['wheel', '-w', folder / 'wheel', ROOT],
+        [
+            'install',
+            '--target',
+            folder,
+            'mmseg_psmt',
+            '--no-index',
+            '--find-links',
+            folder / 'wheel',
+        ],
+    ):
         command = [sys.executable, '-m', 'pip', *words, '-q', '--no-deps']
         if words[0] == 'wheel':
             pytest.importorskip('setuptools')
             command.append('--no-build-isolation')
-        done = subprocess.run([*map(str, command)], capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            [*map(str, command)], capture_output=True, text=True
+        )
         assert not done.returncode, done.stderr
     return folder
 
 
 def run(site, folder, *words):
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True,
-        env={**os.environ, 'PYTHONPATH': str(site)})
+        [sys.executable, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(site)},
+    )
 
 
 def test_everything_is_in_it(site):
     inside = site / 'mmseg_psmt/.mim'
     for part in ('configs', 'tools'):
-        files = {path.relative_to(ROOT / part)
-                 for path in (ROOT / part).rglob('*')
-                 if path.is_file() and '__pycache__' not in path.parts}
-        assert files == {path.relative_to(inside / part)
-                         for path in (inside / part).rglob('*')
-                         if path.is_file() and '__pycache__' not in path.parts}
+        files = {
+            path.relative_to(ROOT / part)
+            for path in (ROOT / part).rglob('*')
+            if path.is_file() and '__pycache__' not in path.parts
+        }
+        assert files == {
+            path.relative_to(inside / part)
+            for path in (inside / part).rglob('*')
+            if path.is_file() and '__pycache__' not in path.parts
+        }
     assert (inside / 'model-index.yml').is_file()
     assert (site / 'mmseg_psmt/py.typed').is_file()
     about = next(site.glob('mmseg_psmt-*.dist-info'))
@@ -60,12 +79,19 @@ def test_configs_by_the_name_of_the_package(site, tmp_path):
     (tmp_path / 'mine.py').write_text(
         "_base_ = ['mmseg_psmt::_base_/psmt.py',\n"
         "          'mmseg::_base_/schedules/schedule_20k.py']\n"
-        'custom_hooks = _base_.psmt.hooks\n')
-    done = run(site, tmp_path, '-c', (
-        'import mmseg_psmt\nfrom mmengine.config import Config\n'
-        "cfg = Config.fromfile('mine.py', import_custom_modules=False)\n"
-        'print(mmseg_psmt.__file__, cfg.custom_hooks[0].type, '
-        'cfg.train_cfg.max_iters)'))
+        'custom_hooks = _base_.psmt.hooks\n'
+    )
+    done = run(
+        site,
+        tmp_path,
+        '-c',
+        (
+            'import mmseg_psmt\nfrom mmengine.config import Config\n'
+            "cfg = Config.fromfile('mine.py', import_custom_modules=False)\n"
+            'print(mmseg_psmt.__file__, cfg.custom_hooks[0].type, '
+            'cfg.train_cfg.max_iters)'
+        ),
+    )
     where, *found = done.stdout.split()[-3:]
     assert found == ['TeacherEMAHook', '20000'], done.stderr
     assert where.startswith(str(site))
@@ -79,8 +105,19 @@ def test_configs_of_the_package_from_a_checkout(tmp_path):
 
 
 def test_tools_from_any_folder(site, tmp_path):
-    done = run(site, tmp_path, '-m', 'mmseg_psmt.cli', 'make_shapes', '--out',
-               'drawn', '--num-train', '40', '--num-val', '1')
+    done = run(
+        site,
+        tmp_path,
+        '-m',
+        'mmseg_psmt.cli',
+        'make_shapes',
+        '--out',
+        'drawn',
+        '--num-train',
+        '40',
+        '--num-val',
+        '1',
+    )
     assert not done.returncode, done.stderr
     assert [*(tmp_path / 'drawn').rglob('*.png')]
 
@@ -90,8 +127,9 @@ def test_tools_of_shell(site, tmp_path):
     assert done.returncode == 2 and 'Usage' in done.stderr
 
 
-@pytest.mark.parametrize('words, code', [([], 0), (['--help'], 0),
-                                         (['trian'], 2)])
+@pytest.mark.parametrize(
+    'words, code', [([], 0), (['--help'], 0), (['trian'], 2)]
+)
 def test_which_tools_there_are(words, code, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['psmt', *words])
     with pytest.raises(SystemExit) as ended:

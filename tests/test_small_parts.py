@@ -1,4 +1,5 @@
 """The parts of one screen each: ensemble, ramp, sampler, transforms."""
+
 import math
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_assisting_teacher_speaks_for_its_top_classes(topk):
         for k in np.argsort(-pixel)[:topk]:
             expected[i, k, y, x] = (core[i, k, y, x] + pixel[k]) / 2
     np.testing.assert_allclose(
-        ensemble(core, assist, topk), expected, rtol=1e-6)
+        ensemble(core, assist, topk), expected, rtol=1e-6
+    )
     assert torch.equal(core, clones[0]) and torch.equal(assist, clones[1])
 
 
@@ -44,7 +46,8 @@ def test_assisting_teacher_speaks_for_its_top_classes(topk):
 def test_ensemble_of_all_classes_is_the_mean(topk):
     core, assist = logits(0), logits(1)
     np.testing.assert_allclose(
-        ensemble(core, assist, topk), (core + assist).numpy() / 2, rtol=1e-6)
+        ensemble(core, assist, topk), (core + assist).numpy() / 2, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize('topk', [None, 2])
@@ -78,13 +81,15 @@ def test_confidence_stats_count_pixels(threshold):
             kept += 1
             known += truth[i, y, x] != 255
             right += p.argmax() == truth[i, y, x]
-    stats = confidence_stats(targets, threshold, torch.tensor(valid),
-                             torch.tensor(truth))
+    stats = confidence_stats(
+        targets, threshold, torch.tensor(valid), torch.tensor(truth)
+    )
     assert stats['confident'].item() == pytest.approx(kept / valid.sum())
     assert stats['correct'].item() == pytest.approx(right / max(known, 1))
     assert (stats['counts'].numpy() == counts).all()
-    assert 'correct' not in confidence_stats(targets, threshold,
-                                             torch.tensor(valid))
+    assert 'correct' not in confidence_stats(
+        targets, threshold, torch.tensor(valid)
+    )
 
 
 def test_confidence_stats_of_padding_are_zero():
@@ -98,8 +103,9 @@ def test_confidence_stats_do_not_wait_for_the_device():
     """A fake tensor has no values that the host could ask for."""
     with FakeTensorMode():
         valid = torch.ones(2, 3, 4, dtype=torch.bool)
-        stats = confidence_stats(torch.rand(2, 6, 3, 4), 0.5, valid,
-                                 valid.long())
+        stats = confidence_stats(
+            torch.rand(2, 6, 3, 4), 0.5, valid, valid.long()
+        )
         assert stats['counts'].shape == (2, 6)
         with pytest.raises(Exception, match='bincount'):
             valid.long().flatten().bincount()
@@ -132,7 +138,7 @@ def draw(sampler, n):
 
 
 def passes(indices, size):
-    return [indices[i:i + size] for i in range(0, len(indices), size)]
+    return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
 def test_every_pass_has_every_index_once():
@@ -154,7 +160,8 @@ def test_lists_have_independent_orders():
 
 def test_sampler_follows_its_seed():
     first, again, other = (
-        draw(PairSampler(Pairs, seed=s), 24) for s in (3, 3, 4))
+        draw(PairSampler(Pairs, seed=s), 24) for s in (3, 3, 4)
+    )
     assert first == again != other
     assert len(draw(PairSampler(Pairs), 24)) == 24
 
@@ -175,8 +182,9 @@ def test_two_ranks_share_the_order_of_one(monkeypatch):
     ranks = []
     for rank in (0, 1):
         for module in 'mmengine.dataset.sampler', PairSampler.__module__:
-            monkeypatch.setattr(f'{module}.get_dist_info',
-                                lambda rank=rank: (rank, 2))
+            monkeypatch.setattr(
+                f'{module}.get_dist_info', lambda rank=rank: (rank, 2)
+            )
         ranks.append(draw(PairSampler(Pairs, seed=3), 30))
     monkeypatch.undo()
     alone = draw(PairSampler(Pairs, seed=3), 60)
@@ -185,13 +193,14 @@ def test_two_ranks_share_the_order_of_one(monkeypatch):
         assert not {u for _, u, _ in first} & {u for _, u, _ in second}
 
 
-MEAN, STD = [10., 20., 30.], [2., 4., 8.]
+MEAN, STD = [10.0, 20.0, 30.0], [2.0, 4.0, 8.0]
 SETTINGS = dict(
-    mean=MEAN, std=STD, bgr_to_rgb=True, size=(6, 7), seg_pad_val=255)
+    mean=MEAN, std=STD, bgr_to_rgb=True, size=(6, 7), seg_pad_val=255
+)
 SIZES = {
     'labeled': [(6, 7), (4, 5)],
     'weak': [(5, 7), (6, 3)],
-    'strong': [(5, 7), (6, 3)]
+    'strong': [(5, 7), (6, 3)],
 }
 
 
@@ -204,7 +213,8 @@ def view(sizes):
         inputs=[
             torch.randint(256, (3, h, w), dtype=torch.uint8) for h, w in sizes
         ],
-        data_samples=[sample(h, w) for h, w in sizes])
+        data_samples=[sample(h, w) for h, w in sizes],
+    )
 
 
 def test_every_view_is_normalized_and_padded():
@@ -235,8 +245,10 @@ def test_views_are_those_of_the_stock_preprocessor():
         name: stock(
             dict(
                 inputs=v['inputs'],
-                data_samples=[s.clone() for s in v['data_samples']]),
-            training=True)['inputs']
+                data_samples=[s.clone() for s in v['data_samples']],
+            ),
+            training=True,
+        )['inputs']
         for name, v in batch.items()
     }
     out = SemiSegDataPreProcessor(**SETTINGS)(batch, training=True)['inputs']
@@ -245,8 +257,9 @@ def test_views_are_those_of_the_stock_preprocessor():
 
 def test_valid_is_false_on_padding_alone():
     batch = {name: view(sizes) for name, sizes in SIZES.items()}
-    valid = SemiSegDataPreProcessor(**SETTINGS)(
-        batch, training=True)['inputs']['valid']
+    valid = SemiSegDataPreProcessor(**SETTINGS)(batch, training=True)[
+        'inputs'
+    ]['valid']
     assert valid.dtype == torch.bool and valid.shape == (2, 6, 7)
     for i, y, x in np.ndindex(2, 6, 7):
         h, w = SIZES['weak'][i]
@@ -256,7 +269,8 @@ def test_valid_is_false_on_padding_alone():
 def test_padding_counts_where_it_is_not_masked():
     batch = {name: view(sizes) for name, sizes in SIZES.items()}
     assert SemiSegDataPreProcessor(**SETTINGS, mask_padding=False)(
-        batch, training=True)['inputs']['valid'].all()
+        batch, training=True
+    )['inputs']['valid'].all()
 
 
 def test_evaluation_is_that_of_the_stock_preprocessor():
@@ -276,7 +290,7 @@ def picture(seed=0, size=(16, 20)):
 
 def mark(value):
     """A transform that does not move pixels."""
-    return dict(type='mmseg.ColorJitter', brightness=value, prob=1.)
+    return dict(type='mmseg.ColorJitter', brightness=value, prob=1.0)
 
 
 def test_views_share_the_geometry_but_no_memory():
@@ -315,11 +329,14 @@ def test_no_view_is_refused():
         MultiView()
 
 
-@pytest.mark.parametrize('transform', [
-    ColorJitter(prob=0.),
-    ColorJitter(0., 0., 0., 0., prob=1.),
-    RandomGaussianBlur(prob=0.)
-])
+@pytest.mark.parametrize(
+    'transform',
+    [
+        ColorJitter(prob=0.0),
+        ColorJitter(0.0, 0.0, 0.0, 0.0, prob=1.0),
+        RandomGaussianBlur(prob=0.0),
+    ],
+)
 def test_transforms_can_be_switched_off(transform):
     for seed in range(5):
         np.random.seed(seed)
@@ -327,9 +344,9 @@ def test_transforms_can_be_switched_off(transform):
         np.testing.assert_array_equal(out, picture())
 
 
-@pytest.mark.parametrize('transform',
-                         [ColorJitter(prob=1.),
-                          RandomGaussianBlur(prob=1.)])
+@pytest.mark.parametrize(
+    'transform', [ColorJitter(prob=1.0), RandomGaussianBlur(prob=1.0)]
+)
 def test_transforms_follow_the_seed(transform):
     def run(seed):
         np.random.seed(seed)
@@ -345,15 +362,18 @@ def test_transforms_follow_the_seed(transform):
 def test_prob_is_the_share_of_changed_images(kind):
     np.random.seed(0)
     changed = [
-        (kind(prob=0.3)(dict(img=picture(size=(8, 8))))['img'] != picture(
-            size=(8, 8))).any() for _ in range(300)
+        (
+            kind(prob=0.3)(dict(img=picture(size=(8, 8))))['img']
+            != picture(size=(8, 8))
+        ).any()
+        for _ in range(300)
     ]
     assert 0.15 < np.mean(changed) < 0.4
 
 
 def test_brightness_is_a_factor_within_its_range():
     grey, factors = np.full((4, 4, 3), 100, np.uint8), []
-    jitter = ColorJitter(0.5, 0., 0., 0., prob=1.)
+    jitter = ColorJitter(0.5, 0.0, 0.0, 0.0, prob=1.0)
     np.random.seed(0)
     for _ in range(200):
         img = jitter(dict(img=grey.copy()))['img']
@@ -365,17 +385,18 @@ def test_brightness_is_a_factor_within_its_range():
 def test_saturation_and_hue_leave_grey_alone():
     grey = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     grey[:] = grey[..., :1]
-    jitter = ColorJitter(0., 0., 0.5, 0.25, prob=1.)
+    jitter = ColorJitter(0.0, 0.0, 0.5, 0.25, prob=1.0)
     np.random.seed(0)
     for _ in range(10):
         np.testing.assert_allclose(
-            jitter(dict(img=grey.copy()))['img'].astype(int), grey, atol=1)
+            jitter(dict(img=grey.copy()))['img'].astype(int), grey, atol=1
+        )
 
 
 def test_contrast_moves_pixels_to_and_from_the_mean():
     img = np.full((4, 4, 3), 80, np.uint8)
     img[:2] = 120
-    jitter = ColorJitter(0., 0.5, 0., 0., prob=1.)
+    jitter = ColorJitter(0.0, 0.5, 0.0, 0.0, prob=1.0)
     np.random.seed(0)
     for _ in range(20):
         out = jitter(dict(img=img.copy()))['img'].astype(int)
@@ -383,14 +404,17 @@ def test_contrast_moves_pixels_to_and_from_the_mean():
         assert 18 <= out[0, 0, 0] - out[3, 0, 0] <= 62
 
 
-@pytest.mark.parametrize('bad', [
-    dict(brightness=-0.1),
-    dict(contrast=-0.1),
-    dict(saturation=-0.1),
-    dict(hue=0.6),
-    dict(hue=-0.1),
-    dict(prob=1.1)
-])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(brightness=-0.1),
+        dict(contrast=-0.1),
+        dict(saturation=-0.1),
+        dict(hue=0.6),
+        dict(hue=-0.1),
+        dict(prob=1.1),
+    ],
+)
 def test_jitter_refuses(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         ColorJitter(**bad)
@@ -399,27 +423,31 @@ def test_jitter_refuses(bad):
 def test_blur_keeps_a_constant_image():
     np.random.seed(0)
     flat = np.full((16, 20, 3), 93, np.uint8)
-    out = RandomGaussianBlur(prob=1.)(dict(img=flat.copy()))['img']
+    out = RandomGaussianBlur(prob=1.0)(dict(img=flat.copy()))['img']
     np.testing.assert_array_equal(out, flat)
 
 
 def test_blur_is_a_gaussian_of_its_sigma():
     point = np.zeros((41, 41, 3), np.float32)
     point[20, 20] = 1
-    blur = RandomGaussianBlur((1.5, 1.5), prob=1.)
+    blur = RandomGaussianBlur((1.5, 1.5), prob=1.0)
     out = blur(dict(img=point))['img'][..., 0]
     x = np.arange(-20, 21)
-    bell = np.exp(-x**2 / (2 * 1.5**2))
+    bell = np.exp(-(x**2) / (2 * 1.5**2))
     np.testing.assert_allclose(
-        out, np.outer(bell, bell) / bell.sum()**2, atol=2e-4)
+        out, np.outer(bell, bell) / bell.sum() ** 2, atol=2e-4
+    )
 
 
-@pytest.mark.parametrize('bad', [
-    dict(sigma=(0., 1.)),
-    dict(sigma=(2., 1.)),
-    dict(prob=-0.1),
-    dict(prob=1.1)
-])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(sigma=(0.0, 1.0)),
+        dict(sigma=(2.0, 1.0)),
+        dict(prob=-0.1),
+        dict(prob=1.1),
+    ],
+)
 def test_blur_refuses(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         RandomGaussianBlur(**bad)

@@ -18,7 +18,7 @@ STOCK = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmsegmentation': '1.2.2'}
 ONEDL = {
     'onedl-mmengine': '0.10.12',
     'onedl-mmcv': '2.3.6',
-    'onedl-mmsegmentation': '1.4.2'
+    'onedl-mmsegmentation': '1.4.2',
 }
 
 
@@ -31,10 +31,15 @@ def install(monkeypatch, packages):
     monkeypatch.setattr(stack, 'version', version)
 
 
-@pytest.mark.parametrize('packages', [
-    STOCK, ONEDL, {**STOCK, 'mmpretrain': '1.2.0'},
-    {**ONEDL, 'onedl-mmpretrain': '1.3.6'}
-])
+@pytest.mark.parametrize(
+    'packages',
+    [
+        STOCK,
+        ONEDL,
+        {**STOCK, 'mmpretrain': '1.2.0'},
+        {**ONEDL, 'onedl-mmpretrain': '1.3.6'},
+    ],
+)
 def test_one_tested_family_is_fine_without_a_word(monkeypatch, packages):
     install(monkeypatch, packages)
     with warnings.catch_warnings():
@@ -42,19 +47,24 @@ def test_one_tested_family_is_fine_without_a_word(monkeypatch, packages):
         assert stack.installed_family() == packages
 
 
-@pytest.mark.parametrize('packages', [
-    {**ONEDL, 'mmcv': '2.1.0'}, {**STOCK, 'onedl-mmpretrain': '1.3.6'}
-])
+@pytest.mark.parametrize(
+    'packages',
+    [{**ONEDL, 'mmcv': '2.1.0'}, {**STOCK, 'onedl-mmpretrain': '1.3.6'}],
+)
 def test_two_families_are_refused(monkeypatch, packages):
     install(monkeypatch, packages)
     with pytest.raises(ImportError, match='overwrite each other.*Uninstall'):
         stack.installed_family()
 
 
-@pytest.mark.parametrize('packages', [
-    {}, {'onedl-mmcv': '2.3.6'},
-    {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmpretrain': '1.2.0'}
-])
+@pytest.mark.parametrize(
+    'packages',
+    [
+        {},
+        {'onedl-mmcv': '2.3.6'},
+        {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmpretrain': '1.2.0'},
+    ],
+)
 def test_a_missing_package_is_named_with_a_remedy(monkeypatch, packages):
     install(monkeypatch, packages)
     with pytest.raises(ImportError, match='requirements.txt') as error:
@@ -62,8 +72,9 @@ def test_a_missing_package_is_named_with_a_remedy(monkeypatch, packages):
     assert str(packages) in str(error.value)
 
 
-@pytest.mark.parametrize('family, name', [(STOCK, 'mmcv'),
-                                          (ONEDL, 'onedl-mmengine')])
+@pytest.mark.parametrize(
+    'family, name', [(STOCK, 'mmcv'), (ONEDL, 'onedl-mmengine')]
+)
 def test_other_versions_are_only_warned_of(monkeypatch, family, name):
     found = {**family, name: '2.0.1'}
     install(monkeypatch, found)
@@ -95,29 +106,31 @@ def test_the_tested_versions_are_those_of_the_requirements():
     assert all(onedl[name] == stock[name] for name in both)
     assert {**onedl, **stock}.items() >= stack.TESTED.items()
     assert {name for name in {**onedl, **stock} if 'mm' in name} == set(
-        stack.TESTED)
+        stack.TESTED
+    )
 
 
 def test_the_extras_allow_the_tested_versions():
     extras = map(Requirement, requires('mmseg_psmt'))
     ranges = {req.name: req.specifier for req in extras}
-    assert all(tested in ranges[name]
-               for name, tested in stack.TESTED.items())
+    assert all(tested in ranges[name] for name, tested in stack.TESTED.items())
 
 
 def test_the_tests_run_on_one_whole_family():
     assert len(stack.installed_family()) == 4
 
 
-@pytest.mark.parametrize('turn', [-0.5, -0.2, 0., 0.2, 0.5])
+@pytest.mark.parametrize('turn', [-0.5, -0.2, 0.0, 0.2, 0.5])
 def test_hue_turns_by_its_share_of_the_circle(turn):
     image = np.random.default_rng(0).integers(
-        256, size=(16, 16, 3), dtype=np.uint8)
+        256, size=(16, 16, 3), dtype=np.uint8
+    )
     image[..., 0] //= 4  # no grey
     turned = stack.adjust_hue(image, turn)
     before, after = (
         cv2.cvtColor(part.astype(np.float32) / 255, cv2.COLOR_BGR2HSV)
-        for part in (image, turned))
+        for part in (image, turned)
+    )
     vivid = before[..., 1] > 0.5
     moved = (after - before)[vivid, 0] / 360 - turn
     assert abs((moved + 0.5) % 1 - 0.5).max() < 0.02
@@ -135,7 +148,8 @@ def test_a_stubbed_operator_refuses_to_run():
 
 
 def test_operators_of_torchvision_are_left_alone_where_they_load(
-        monkeypatch, tmp_path):
+    monkeypatch, tmp_path
+):
     monkeypatch.setattr(torch.version, 'cuda', None)
     monkeypatch.setattr(torch.version, 'hip', None)
     assert not op_stubs.loads(tmp_path / '_C.so')

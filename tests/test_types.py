@@ -1,4 +1,5 @@
 """A type counts the same however it is written."""
+
 import copy
 from pathlib import Path
 
@@ -23,10 +24,13 @@ class OwnPreProcessor(SemiSegDataPreProcessor):
 
 
 WRITTEN = [
-    'SemiSegDataPreProcessor', 'mmseg.SemiSegDataPreProcessor',
+    'SemiSegDataPreProcessor',
+    'mmseg.SemiSegDataPreProcessor',
     'mmseg_psmt.models.SemiSegDataPreProcessor',
     'mmseg_psmt.models.data_preprocessor.SemiSegDataPreProcessor',
-    SemiSegDataPreProcessor, OwnPreProcessor, 'OwnPreProcessor'
+    SemiSegDataPreProcessor,
+    OwnPreProcessor,
+    'OwnPreProcessor',
 ]
 
 
@@ -36,9 +40,18 @@ def test_every_way_to_write_a_type_is_known(kind):
     assert not is_type(MODELS, kind, PSMT)
 
 
-@pytest.mark.parametrize('kind', [
-    None, 3, 'Nothing', 'nowhere.at.all', SegDataPreProcessor,
-    'SegDataPreProcessor', 'mmseg.SegDataPreProcessor'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        None,
+        3,
+        'Nothing',
+        'nowhere.at.all',
+        SegDataPreProcessor,
+        'SegDataPreProcessor',
+        'mmseg.SegDataPreProcessor',
+    ],
+)
 def test_other_types_are_others(kind):
     assert not is_type(MODELS, kind, SemiSegDataPreProcessor)
 
@@ -46,15 +59,21 @@ def test_other_types_are_others(kind):
 @pytest.fixture(scope='module')
 def segmentor():
     cfg = Config.fromfile(
-        REPO / 'configs/_base_/models/deeplabv3plus_r18-d16.py').model
+        REPO / 'configs/_base_/models/deeplabv3plus_r18-d16.py'
+    ).model
     cfg.data_preprocessor.size = (32, 32)
     return cfg
 
 
 def built(segmentor, **own):
-    return MODELS.build(dict(
-        type='PSMT', segmentor=copy.deepcopy(segmentor), warmup_iters=1,
-        data_preprocessor=own)).data_preprocessor
+    return MODELS.build(
+        dict(
+            type='PSMT',
+            segmentor=copy.deepcopy(segmentor),
+            warmup_iters=1,
+            data_preprocessor=own,
+        )
+    ).data_preprocessor
 
 
 @pytest.mark.parametrize('kind', [WRITTEN[i] for i in (1, 3, 4, 5)])
@@ -63,35 +82,43 @@ def test_settings_of_the_data_preprocessor_are_kept(segmentor, kind):
     assert made.size == (48, 64) and not made.mask_padding
     assert isinstance(made, OwnPreProcessor) == (kind is OwnPreProcessor)
     assert made.mean.flatten().tolist() == pytest.approx(
-        segmentor.data_preprocessor.mean)
+        segmentor.data_preprocessor.mean
+    )
 
 
-@pytest.mark.parametrize('kind', [
-    'SegDataPreProcessor', 'mmseg.SegDataPreProcessor', SegDataPreProcessor])
+@pytest.mark.parametrize(
+    'kind',
+    ['SegDataPreProcessor', 'mmseg.SegDataPreProcessor', SegDataPreProcessor],
+)
 def test_that_of_the_runner_does_not_override_the_segmentor(segmentor, kind):
     made = built(segmentor, type=kind, size=(48, 64))
     assert made.size == (32, 32)
     assert type(made) is SemiSegDataPreProcessor
 
 
-NEW_STYLE = '''
+NEW_STYLE = """
 from mmseg_psmt.datasets import PairSampler, SemiSegDataset
 from mmseg_psmt.models import PSMT
 model = dict(type=PSMT)
 train_dataloader = dict(
     dataset=dict(type=SemiSegDataset), sampler=dict(type=PairSampler))
 train_cfg = dict(max_iters=3)
-'''
+"""
 
 
-@pytest.mark.parametrize('text', [
-    NEW_STYLE, '''
+@pytest.mark.parametrize(
+    'text',
+    [
+        NEW_STYLE,
+        """
 model = dict(type='mmseg.PSMT')
 train_dataloader = dict(
     dataset=dict(type='mmseg_psmt.datasets.SemiSegDataset'),
     sampler=dict(type='mmseg.PairSampler'))
 train_cfg = dict(max_iters=3)
-'''])
+""",
+    ],
+)
 def test_configs_of_either_style_are_checked(tmp_path, text):
     (tmp_path / 'config.py').write_text(text)
     cfg = check_data.load(str(tmp_path / 'config.py'), {}, 1)
@@ -108,14 +135,23 @@ def test_configs_of_another_model_are_refused_in_either_style(tmp_path):
 @pytest.mark.parametrize('prefix', ['', 'mmseg.', 'mmseg_psmt.'])
 def test_an_export_names_stock_types_alone(segmentor, prefix):
     own = prefix == 'mmseg_psmt.'
-    cfg = Config(dict(
-        model=dict(type=f'{prefix}{"models." * own}PSMT',
-                   segmentor=copy.deepcopy(segmentor)),
-        val_evaluator=dict(
-            type=f'{prefix}{"evaluation." * own}TeacherStudentIoUMetric'),
-        default_hooks=dict(checkpoint=dict(
-            type=f'{prefix}{"engine." * own}ReliableCheckpointHook')),
-        custom_imports=dict(imports=['mmseg_psmt', 'mine'])))
+    cfg = Config(
+        dict(
+            model=dict(
+                type=f'{prefix}{"models." * own}PSMT',
+                segmentor=copy.deepcopy(segmentor),
+            ),
+            val_evaluator=dict(
+                type=f'{prefix}{"evaluation." * own}TeacherStudentIoUMetric'
+            ),
+            default_hooks=dict(
+                checkpoint=dict(
+                    type=f'{prefix}{"engine." * own}ReliableCheckpointHook'
+                )
+            ),
+            custom_imports=dict(imports=['mmseg_psmt', 'mine']),
+        )
+    )
     plain = export.plain_config(cfg)
     assert plain.val_evaluator[0].type == 'IoUMetric'
     assert plain.default_hooks.checkpoint.type == 'CheckpointHook'
@@ -124,10 +160,15 @@ def test_an_export_names_stock_types_alone(segmentor, prefix):
 
 
 def test_an_export_keeps_what_reads_masks_in_colors(segmentor):
-    pipeline = [dict(type='LoadAnnotations'),
-                dict(type='ColorsToIds', colors=[[0, 0, 0]])]
-    cfg = Config(dict(
-        model=dict(type='PSMT', segmentor=copy.deepcopy(segmentor)),
-        test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    pipeline = [
+        dict(type='LoadAnnotations'),
+        dict(type='ColorsToIds', colors=[[0, 0, 0]]),
+    ]
+    cfg = Config(
+        dict(
+            model=dict(type='PSMT', segmentor=copy.deepcopy(segmentor)),
+            test_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        )
+    )
     plain = export.plain_config(cfg)
     assert plain.custom_imports.imports == ['mmseg_psmt']

@@ -19,6 +19,7 @@ off goes on. With --vary settings are compared on the validation images, and
 nothing is tested. The worst cell comes before the mean: a default must not
 lose anywhere.
 """
+
 import argparse
 import json
 import os
@@ -36,12 +37,14 @@ KNOWN = 15  # IoU of a class that supervised training knows
 NETS = dict(
     efficientnet=dict(
         base='deeplabv3plus_efficientnet-lite0-d16',
-        optimizer=dict(
-            type='SGD', lr=0.03, momentum=0.9, weight_decay=5e-4)),
+        optimizer=dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=5e-4),
+    ),
     segformer=dict(
         base='segformer_mit-b0',
-        optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01)))
-CONFIG = '''\
+        optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
+    ),
+)
+CONFIG = """\
 _base_ = [
     '{root}/configs/_base_/models/{base}.py',
     '{root}/configs/_base_/schedules/sgd_poly.py',
@@ -101,39 +104,69 @@ test_dataloader = dict(
     dataset=dict(
         val_dataloader['dataset'],
         ann_file='ImageSets/Segmentation/test.txt'))
-'''
+"""
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('data', nargs='+', type=Path, help='data sets')
-    parser.add_argument('--nets', nargs='+', choices=NETS,
-                        default=['efficientnet'])
-    parser.add_argument('--shares', nargs='+', default=['1/8'],
-                        help='of the training images that are labeled')
+    parser.add_argument(
+        '--nets', nargs='+', choices=NETS, default=['efficientnet']
+    )
+    parser.add_argument(
+        '--shares',
+        nargs='+',
+        default=['1/8'],
+        help='of the training images that are labeled',
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--iters', type=int, default=500, help='updates of '
-                        'each training. Default 500')
-    parser.add_argument('--side', type=int, default=192, help='long side of '
-                        'the images in pixels. Default 192')
+    parser.add_argument(
+        '--iters',
+        type=int,
+        default=500,
+        help='updates of each training. Default 500',
+    )
+    parser.add_argument(
+        '--side',
+        type=int,
+        default=192,
+        help='long side of the images in pixels. Default 192',
+    )
     parser.add_argument('--crop', type=int, default=97)
-    parser.add_argument('--weights', type=Path, help='ImageNet weights of '
-                        'tf_efficientnet_lite0; timm downloads them if unset')
-    parser.add_argument('--vary', nargs='+', metavar='KEY=VALUE', help='train '
-                        'PS-MT with these settings, and compare on the '
-                        'validation images')
-    parser.add_argument('--jobs', type=int, default=2,
-                        help='trainings at the same time. Default 2')
+    parser.add_argument(
+        '--weights',
+        type=Path,
+        help='ImageNet weights of '
+        'tf_efficientnet_lite0; timm downloads them if unset',
+    )
+    parser.add_argument(
+        '--vary',
+        nargs='+',
+        metavar='KEY=VALUE',
+        help='train '
+        'PS-MT with these settings, and compare on the '
+        'validation images',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=2,
+        help='trainings at the same time. Default 2',
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/bench'))
-    parser.add_argument('--csv', type=Path,
-                        help='file that receives a row per tested training')
+    parser.add_argument(
+        '--csv', type=Path, help='file that receives a row per tested training'
+    )
     args = parser.parse_args()
     for folder in args.data:
         if not (folder / 'meta.json').is_file():
-            parser.error(f'{folder}/meta.json does not exist: name folders in '
-                         'the layout that --help describes')
+            parser.error(
+                f'{folder}/meta.json does not exist: name folders in '
+                'the layout that --help describes'
+            )
     if args.vary and args.csv:
         parser.error('--csv is for tests, which --vary has none of')
     return args
@@ -145,13 +178,13 @@ def run(*words) -> None:
         [sys.executable, *map(str, words)],
         text=True,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT)
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         raise SystemExit(f'{" ".join(map(str, words))} failed:\n{done.stdout}')
 
 
-def write(args: argparse.Namespace, data: Path, net: str,
-          share: str) -> Path:
+def write(args: argparse.Namespace, data: Path, net: str, share: str) -> Path:
     """The PS-MT config of a cell, its twin and its lists, once."""
     folder = args.out / f'{data.name}_{net}_{share.replace("/", "-")}'
     config = args.out / 'configs' / f'{folder.name}.py'
@@ -159,40 +192,66 @@ def write(args: argparse.Namespace, data: Path, net: str,
         return config
     meta = json.loads((data / 'meta.json').read_text())
     classes = meta['classes']
-    palette = meta.get('palette') or np.random.default_rng(0).integers(
-        256, size=(len(classes), 3)).tolist()
+    palette = (
+        meta.get('palette')
+        or np.random.default_rng(0)
+        .integers(256, size=(len(classes), 3))
+        .tolist()
+    )
     model = dict(
         data_preprocessor=dict(size=(args.crop, args.crop)),
-        decode_head=dict(num_classes=len(classes)))
+        decode_head=dict(num_classes=len(classes)),
+    )
     if net == 'efficientnet' and args.weights:
         model['backbone'] = dict(
-            pretrained=False, checkpoint_path=str(args.weights.resolve()))
+            pretrained=False, checkpoint_path=str(args.weights.resolve())
+        )
     elif net == 'segformer':
         model.update(backbone=dict(init_cfg=None))  # from random weights
         model['decode_head'].update(
-            channels=128, norm_cfg=dict(type='BN', requires_grad=True))
+            channels=128, norm_cfg=dict(type='BN', requires_grad=True)
+        )
     options = dict(
-        root=ROOT, base=NETS[net]['base'], optimizer=NETS[net]['optimizer'],
-        crop=args.crop, side=args.side, iters=args.iters, model=model,
-        data=str(data.resolve()), classes=classes,
-        palette=palette[:len(classes)])
+        root=ROOT,
+        base=NETS[net]['base'],
+        optimizer=NETS[net]['optimizer'],
+        crop=args.crop,
+        side=args.side,
+        iters=args.iters,
+        model=model,
+        data=str(data.resolve()),
+        classes=classes,
+        palette=palette[: len(classes)],
+    )
     folder.mkdir(parents=True, exist_ok=True)
     config.parent.mkdir(parents=True, exist_ok=True)
     every, labeled = folder / 'every.py', folder / 'labeled.py'
     lists = folder.resolve() / 'lists'
-    every.write_text(CONFIG.format(
-        **options, labeled='ImageSets/Segmentation/train.txt'))
-    labeled.write_text(CONFIG.format(
-        **options, labeled=str(lists / 'labeled.txt')))
+    every.write_text(
+        CONFIG.format(**options, labeled='ImageSets/Segmentation/train.txt')
+    )
+    labeled.write_text(
+        CONFIG.format(**options, labeled=str(lists / 'labeled.txt'))
+    )
     if not lists.exists():
-        run(ROOT / 'tools/make_splits.py', every, '--labeled', share, '--out',
-            lists)
+        run(
+            ROOT / 'tools/make_splits.py',
+            every,
+            '--labeled',
+            share,
+            '--out',
+            lists,
+        )
     photos = lists / 'photos.txt'
-    photos.write_text(''.join(
-        f'{data.resolve()}/JPEGImages/{name}.jpg\n'
-        for name in (lists / 'unlabeled.txt').read_text().split()))
-    run(ROOT / 'tools/init.py', labeled, '--unlabeled', photos, '--out',
-        config)
+    photos.write_text(
+        ''.join(
+            f'{data.resolve()}/JPEGImages/{name}.jpg\n'
+            for name in (lists / 'unlabeled.txt').read_text().split()
+        )
+    )
+    run(
+        ROOT / 'tools/init.py', labeled, '--unlabeled', photos, '--out', config
+    )
     return config
 
 
@@ -211,36 +270,66 @@ def render(cells: Dict[str, List[Tuple[dict, dict]]]) -> str:
     """Write a Markdown row per cell, the worst first, and what they say."""
     rows, gains = [], {}
     for name, runs in cells.items():
-        twin, psmt, student = (np.array(values) for values in zip(*(
-            (results.score(a), results.score(b),
-             b.get('student', results.score(b))) for a, b in runs)))
+        twin, psmt, student = (
+            np.array(values)
+            for values in zip(
+                *(
+                    (
+                        results.score(a),
+                        results.score(b),
+                        b.get('student', results.score(b)),
+                    )
+                    for a, b in runs
+                )
+            )
+        )
         gains[name] = (psmt - twin).mean()
-        known = {label: np.mean([a['IoU'][label] for a, _ in runs])
-                 for label in runs[0][0]['IoU']}
-        lost = [label for label, iou in known.items() if iou > KNOWN and
-                np.mean([b['IoU'][label] for _, b in runs]) < iou / 2]
-        cost = (sum(b['hours'] for _, b in runs) /
-                sum(a['hours'] for a, _ in runs))
-        rows.append((gains[name], (
-            f'| {name} | {len(runs)} | {results.spread(twin)} | '
-            f'{results.spread(psmt)} | {results.spread(student)} | '
-            f'{gains[name]:+.2f} | {(student - twin).mean():+.2f} | '
-            f'{", ".join(lost) or "–"} | {cost:.1f} |')))
+        known = {
+            label: np.mean([a['IoU'][label] for a, _ in runs])
+            for label in runs[0][0]['IoU']
+        }
+        lost = [
+            label
+            for label, iou in known.items()
+            if iou > KNOWN
+            and np.mean([b['IoU'][label] for _, b in runs]) < iou / 2
+        ]
+        cost = sum(b['hours'] for _, b in runs) / sum(
+            a['hours'] for a, _ in runs
+        )
+        rows.append(
+            (
+                gains[name],
+                (
+                    f'| {name} | {len(runs)} | {results.spread(twin)} | '
+                    f'{results.spread(psmt)} | {results.spread(student)} | '
+                    f'{gains[name]:+.2f} | {(student - twin).mean():+.2f} | '
+                    f'{", ".join(lost) or "–"} | {cost:.1f} |'
+                ),
+            )
+        )
     (pair, *_), *_ = cells.values()
     values = [*gains.values()]
-    return '\n'.join([
-        f'| mIoU on {pair[0]["images"]} | seeds | supervised | teachers | '
-        'student | gain | gain of the student | lost classes | cost |',
-        '|---|--:|--:|--:|--:|--:|--:|---|--:|',
-        *(row for _, row in sorted(rows)),
-        f'\nworst {min(values):+.2f} ({min(gains, key=gains.get)}), mean '
-        f'{np.mean(values):+.2f} of {len(values)} cells'])
+    return '\n'.join(
+        [
+            f'| mIoU on {pair[0]["images"]} | seeds | supervised | teachers | '
+            'student | gain | gain of the student | lost classes | cost |',
+            '|---|--:|--:|--:|--:|--:|--:|---|--:|',
+            *(row for _, row in sorted(rows)),
+            f'\nworst {min(values):+.2f} ({min(gains, key=gains.get)}), mean '
+            f'{np.mean(values):+.2f} of {len(values)} cells',
+        ]
+    )
 
 
 def main() -> None:
     args = parse_args()
-    configs = [write(args, data, net, share) for data in args.data
-               for net in args.nets for share in args.shares]
+    configs = [
+        write(args, data, net, share)
+        for data in args.data
+        for net in args.nets
+        for share in args.shares
+    ]
     runs = args.out / 'runs'
     common = ['--seeds', *args.seeds, '--jobs', args.jobs, '--work-dirs', runs]
     if args.csv:
@@ -248,20 +337,30 @@ def main() -> None:
     twins = [path.with_name(f'{path.stem}_supervised.py') for path in configs]
     reproduce = [sys.executable, ROOT / 'tools/reproduce.py']
     env = {'OMP_NUM_THREADS': '1', **os.environ}
-    for words in ([*twins, *configs], ) if not args.vary else (
-            twins, [*configs, '--vary', *args.vary]):
+    for words in (
+        ([*twins, *configs],)
+        if not args.vary
+        else (twins, [*configs, '--vary', *args.vary])
+    ):
         subprocess.run([*map(str, [*reproduce, *words, *common])], env=env)
     options = '+'.join(['', *(args.vary or ())]).replace('/', '_')
     records, notes = results.collect(
-        [runs / name / f'seed{seed}' for config in configs
-         for name in (f'{config.stem}_supervised', config.stem + options)
-         for seed in args.seeds if (runs / name / f'seed{seed}').is_dir()],
-        validation=bool(args.vary))
-    cells = pairs(record for record in records
-                  if record['iterations'] == str(args.iters))
+        [
+            runs / name / f'seed{seed}'
+            for config in configs
+            for name in (f'{config.stem}_supervised', config.stem + options)
+            for seed in args.seeds
+            if (runs / name / f'seed{seed}').is_dir()
+        ],
+        validation=bool(args.vary),
+    )
+    cells = pairs(
+        record for record in records if record['iterations'] == str(args.iters)
+    )
     if not cells:
-        raise SystemExit('\n'.join(
-            [*notes, f'No pair is done: see the logs in {runs}']))
+        raise SystemExit(
+            '\n'.join([*notes, f'No pair is done: see the logs in {runs}'])
+        )
     print(f'\n{render(cells)}')
 
 

@@ -1,4 +1,5 @@
 """Say what a PS-MT config trains on, before it costs a night."""
+
 import argparse
 import os
 import sys
@@ -49,17 +50,21 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Report on the images, masks and schedule of a PS-MT '
         'config, and draw a batch as the model gets it. Exits with 1 if '
-        'something would spoil the training.')
+        'something would spoil the training.'
+    )
     parser.add_argument('config', help='train config file path')
     parser.add_argument(
-        '--gpus', type=int, default=1, help='processes of the training')
+        '--gpus', type=int, default=1, help='processes of the training'
+    )
     parser.add_argument(
-        '--out', type=Path, help='PNG; <work dir>/check_data.png if unset')
+        '--out', type=Path, help='PNG; <work dir>/check_data.png if unset'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config, as in tools/train.py')
+        help='override settings of the config, as in tools/train.py',
+    )
     args = parser.parse_args()
     if args.gpus < 1:
         parser.error(f'--gpus must be at least 1, got {args.gpus}')
@@ -76,18 +81,25 @@ def load(path: str, options: dict, gpus: int) -> Config:
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(options or {})
         loader = cfg.train_dataloader
-        parts = ((MODELS, cfg.model, PSMT),
-                 (DATASETS, loader.dataset, SemiSegDataset),
-                 (DATA_SAMPLERS, loader.sampler, PairSampler))
+        parts = (
+            (MODELS, cfg.model, PSMT),
+            (DATASETS, loader.dataset, SemiSegDataset),
+            (DATA_SAMPLERS, loader.sampler, PairSampler),
+        )
         found = [part.get('type') for _, part, _ in parts]
-        if not all(is_type(registry, part.get('type'), wanted)
-                   for registry, part, wanted in parts):
+        if not all(
+            is_type(registry, part.get('type'), wanted)
+            for registry, part, wanted in parts
+        ):
             raise ValueError(
                 'model, train_dataloader.dataset and train_dataloader.sampler '
-                f'must be PSMT, SemiSegDataset and PairSampler, not {found}')
+                f'must be PSMT, SemiSegDataset and PairSampler, not {found}'
+            )
         if 'max_iters' not in cfg.train_cfg:
-            raise ValueError('train_cfg needs max_iters: PairSampler is '
-                             'endless, it has no epochs')
+            raise ValueError(
+                'train_cfg needs max_iters: PairSampler is '
+                'endless, it has no epochs'
+            )
     except Exception as error:
         raise SystemExit(f'{path} is no PS-MT config: {reason(error)}')
     return cfg
@@ -111,21 +123,26 @@ class Problems(list):
             self.append(f'{reason(error)} {did_you_mean(error)}'.strip())
 
 
-def show_sizes(kind: str, dataset: Dataset, scanned: List[dict],
-               model: Optional[PSMT]) -> None:
+def show_sizes(
+    kind: str, dataset: Dataset, scanned: List[dict], model: Optional[PSMT]
+) -> None:
     """Print height and width, and how many images are below the crop."""
     sizes = np.array([seen['size'] for seen in scanned if 'size' in seen])
     if not len(sizes):
         return
     rows = np.min(sizes, 0), np.median(sizes, 0), np.max(sizes, 0)
-    print('  height x width: smallest {:.0f} x {:.0f}, median {:.0f} x {:.0f},'
-          ' largest {:.0f} x {:.0f}'.format(*np.ravel(rows)))
+    print(
+        '  height x width: smallest {:.0f} x {:.0f}, median {:.0f} x {:.0f},'
+        ' largest {:.0f} x {:.0f}'.format(*np.ravel(rows))
+    )
     crop = model and model.data_preprocessor.size
     for step in next(leaves(dataset)).pipeline.transforms:
         crop = getattr(step, 'crop_size', crop)
     if crop and kind != 'validation':
-        print(f'  {(sizes < crop).any(1).sum()} are smaller, as stored, than '
-              f'the crop of {crop[0]} x {crop[1]}; padding is masked')
+        print(
+            f'  {(sizes < crop).any(1).sum()} are smaller, as stored, than '
+            f'the crop of {crop[0]} x {crop[1]}; padding is masked'
+        )
 
 
 def show_classes(classes: List[str], scanned: List[dict]) -> None:
@@ -138,12 +155,15 @@ def show_classes(classes: List[str], scanned: List[dict]) -> None:
         print(f'  {i:3} {name:<20}{masks[i]:7} images{pixels[i]:15,} pixels')
     absent = [name for i, name in enumerate(classes) if not masks[i]]
     if absent:
-        print(f'  WARNING: no labeled image holds {", ".join(absent)}, which '
-              'cannot be learned so: label images that do')
+        print(
+            f'  WARNING: no labeled image holds {", ".join(absent)}, which '
+            'cannot be learned so: label images that do'
+        )
 
 
-def show_schedule(cfg: Config, model: Optional[PSMT], gpus: int,
-                  labeled: int, unlabeled: int) -> None:
+def show_schedule(
+    cfg: Config, model: Optional[PSMT], gpus: int, labeled: int, unlabeled: int
+) -> None:
     """Print the schedule in passes over both lists."""
     pairs = cfg.train_dataloader.batch_size
     lr, batch = cfg.optim_wrapper.optimizer.get('lr', nan), pairs * gpus
@@ -154,28 +174,38 @@ def show_schedule(cfg: Config, model: Optional[PSMT], gpus: int,
     print(f'schedule: {pairs} pairs x {gpus} = {batch}, learning rate {lr:g}')
     lengths = dict(max_iters=cfg.train_cfg.max_iters)
     if model:
-        model.set_schedule(cfg.train_cfg.max_iters, ceil(unlabeled / batch),
-                           trained=bool(cfg.get('load_from')))
+        model.set_schedule(
+            cfg.train_cfg.max_iters,
+            ceil(unlabeled / batch),
+            trained=bool(cfg.get('load_from')),
+        )
         lengths.update(
             warmup_iters=model.warmup_iters,
             ramp_iters=model.ramp_iters,
-            alternate_every=model.teachers.alternate_every)
+            alternate_every=model.teachers.alternate_every,
+        )
     for name, length in lengths.items():
-        print(f'  {name:16}{length:7} = {length * batch / labeled:.1f} passes '
-              f'over labeled, {length * batch / unlabeled:.1f} over '
-              'unlabeled images')
+        print(
+            f'  {name:16}{length:7} = {length * batch / labeled:.1f} passes '
+            f'over labeled, {length * batch / unlabeled:.1f} over '
+            'unlabeled images'
+        )
     for problem in too_short(labeled, batch, cfg.train_cfg.max_iters):
         print(f'  WARNING: {problem}')
     if base != batch and not scale.get('enable'):
-        print(f'  WARNING: the learning rate {lr} is meant for a batch of '
-              f'{base}, not {batch}: set optim_wrapper.optimizer.lr='
-              f'{lr * batch / base:g} or auto_scale_lr.enable=True')
+        print(
+            f'  WARNING: the learning rate {lr} is meant for a batch of '
+            f'{base}, not {batch}: set optim_wrapper.optimizer.lr='
+            f'{lr * batch / base:g} or auto_scale_lr.enable=True'
+        )
 
 
 def hook_types(cfg: Config) -> Iterator[type]:
     """Classes of the hooks of a config, as far as they are known."""
-    for hook in chain((cfg.get('default_hooks') or {}).values(),
-                      cfg.get('custom_hooks') or []):
+    for hook in chain(
+        (cfg.get('default_hooks') or {}).values(),
+        cfg.get('custom_hooks') or [],
+    ):
         kind = hook['type'] if isinstance(hook, dict) else type(hook)
         kind = HOOKS.get(kind) if isinstance(kind, str) else kind
         if isinstance(kind, type):
@@ -188,13 +218,17 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
     set_random_seed(seed)
     sampler = DATA_SAMPLERS.build(
         cfg.train_dataloader.sampler,
-        default_args=dict(dataset=dataset, seed=seed))
+        default_args=dict(dataset=dataset, seed=seed),
+    )
     pairs = islice(sampler, cfg.train_dataloader.batch_size)
     batch = model.data_preprocessor(
-        pseudo_collate([dataset[pair] for pair in pairs]), training=True)
+        pseudo_collate([dataset[pair] for pair in pairs]), training=True
+    )
     views, valid = batch['inputs'], batch['inputs']['valid']
-    print(f'batch: {1 - valid.float().mean():.1%} of its unlabeled pixels '
-          'are padding')
+    print(
+        f'batch: {1 - valid.float().mean():.1%} of its unlabeled pixels '
+        'are padding'
+    )
     mixed, logits = views['strong'], valid[:, None].float()
     rng = np.random.default_rng(seed)
     for mix in model.mix:
@@ -202,26 +236,38 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
     palette = palette_of(dataset.metainfo, model.out_channels)
 
     def shown(images: Tensor) -> np.ndarray:
-        return pictures(images[:4],
-                        getattr(model.data_preprocessor, 'mean', 0.),
-                        getattr(model.data_preprocessor, 'std', 1.))
+        return pictures(
+            images[:4],
+            getattr(model.data_preprocessor, 'mean', 0.0),
+            getattr(model.data_preprocessor, 'std', 1.0),
+        )
 
-    sizes = ['{} x {}'.format(*views[name].shape[2:])
-             for name in ('labeled', 'weak')]
+    sizes = [
+        '{} x {}'.format(*views[name].shape[2:])
+        for name in ('labeled', 'weak')
+    ]
     if sizes[0] != sizes[1]:
-        print(f'  WARNING: labeled images enter the model as {sizes[0]}, '
-              f'unlabeled as {sizes[1]}')
-    return sheet(dict(
-        labeled=shown(views['labeled']),
-        mask=[painted(sample.gt_sem_seg.data[0], palette)
-              for sample in batch['data_samples']['labeled'][:4]],
-        weak=shown(views['weak']),
-        strong=shown(views['strong']),
-        mixed=shown(mixed)))
+        print(
+            f'  WARNING: labeled images enter the model as {sizes[0]}, '
+            f'unlabeled as {sizes[1]}'
+        )
+    return sheet(
+        dict(
+            labeled=shown(views['labeled']),
+            mask=[
+                painted(sample.gt_sem_seg.data[0], palette)
+                for sample in batch['data_samples']['labeled'][:4]
+            ],
+            weak=shown(views['weak']),
+            strong=shown(views['strong']),
+            mixed=shown(mixed),
+        )
+    )
 
 
-def inspect(problems: Problems, kind: str, dataset: Dataset,
-            model: Optional[PSMT]) -> List[dict]:
+def inspect(
+    problems: Problems, kind: str, dataset: Dataset, model: Optional[PSMT]
+) -> List[dict]:
     """Read one part of the data, print what it holds and return it."""
     lists = ', '.join(source(leaf) for leaf in leaves(dataset))
     print(f'{kind}: {len(dataset)} images, {lists}')
@@ -232,13 +278,16 @@ def inspect(problems: Problems, kind: str, dataset: Dataset,
     if kind != 'unlabeled':
         classes = dataset.metainfo.get('classes')
         if not classes:
-            problems.append(f'The {kind} data set has no classes: give it '
-                            'metainfo=dict(classes=..., palette=...)')
+            problems.append(
+                f'The {kind} data set has no classes: give it '
+                'metainfo=dict(classes=..., palette=...)'
+            )
         elif kind == 'labeled':
             show_classes(classes, scanned)
         if model:
-            problems.add(class_problems(class_heads(model.segmentor), kind,
-                                        dataset))
+            problems.add(
+                class_problems(class_heads(model.segmentor), kind, dataset)
+            )
     return scanned
 
 
@@ -248,7 +297,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     model = problems.attempt(MODELS.build, cfg.model)
     configs = dict(
         labeled=cfg.train_dataloader.dataset.labeled,
-        unlabeled=cfg.train_dataloader.dataset.unlabeled)
+        unlabeled=cfg.train_dataloader.dataset.unlabeled,
+    )
     if cfg.get('val_dataloader'):
         configs['validation'] = cfg.val_dataloader.dataset
     else:
@@ -258,44 +308,69 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
         if parts[kind] is not None:
             scanned[kind] = inspect(problems, kind, parts[kind], model)
     labeled, unlabeled, validation = map(
-        parts.get, ('labeled', 'unlabeled', 'validation'))
+        parts.get, ('labeled', 'unlabeled', 'validation')
+    )
     for kind in ('labeled', 'unlabeled'):
         if parts[kind] is not None and validation is not None:
             problems.add(leaks(kind, parts[kind], validation))
     if labeled is None or unlabeled is None:
         return problems
-    problems.add(agreement_problems(
-        {kind: part for kind, part in parts.items() if part is not None}))
+    problems.add(
+        agreement_problems(
+            {kind: part for kind, part in parts.items() if part is not None}
+        )
+    )
     if model is not None:
-        problems.add(ignore_problems(
-            class_heads(model.segmentor), model.data_preprocessor.seg_pad_val,
-            labeled, scanned['labeled']))
+        problems.add(
+            ignore_problems(
+                class_heads(model.segmentor),
+                model.data_preprocessor.seg_pad_val,
+                labeled,
+                scanned['labeled'],
+            )
+        )
     if validation is not None:
         metrics = cfg.get('val_evaluator') or []
-        problems.add(metric_problems(
-            (metric.get('ignore_index', 255) for metric in
-             (metrics if isinstance(metrics, list) else [metrics])),
-            scanned['validation']))
+        problems.add(
+            metric_problems(
+                (
+                    metric.get('ignore_index', 255)
+                    for metric in (
+                        metrics if isinstance(metrics, list) else [metrics]
+                    )
+                ),
+                scanned['validation'],
+            )
+        )
     others = [part for part in (labeled, validation) if part is not None]
     for warning in photo_warnings(unlabeled, *others):
         print(f'  WARNING: {warning}')
     shared = list(leaks('labeled', labeled, unlabeled))
-    print(f'{len(shared)} of the labeled images are unlabeled ones, too, '
-          'which is allowed')
-    problems.attempt(show_schedule, cfg, model, gpus, len(labeled),
-                     len(unlabeled))
+    print(
+        f'{len(shared)} of the labeled images are unlabeled ones, too, '
+        'which is allowed'
+    )
+    problems.attempt(
+        show_schedule, cfg, model, gpus, len(labeled), len(unlabeled)
+    )
     problems.add(without_clock(hook_types(cfg)))
     if model is None:
         return problems
-    problems.add(untrained(
-        model, bool(cfg.get('load_from') or cfg.get('resume'))))
+    problems.add(
+        untrained(model, bool(cfg.get('load_from') or cfg.get('resume')))
+    )
     try:
         pairs = SemiSegDataset(labeled, unlabeled)
         problems.add(pipeline_problems(pairs, validation))
         if not problems:
-            problems.add(batch_problems(
-                pairs, model.data_preprocessor, model.one_pass,
-                patch_size(model.segmentor.backbone)))
+            problems.add(
+                batch_problems(
+                    pairs,
+                    model.data_preprocessor,
+                    model.one_pass,
+                    patch_size(model.segmentor.backbone),
+                )
+            )
         sheet = draw(cfg, model, pairs)
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet).save(out)
@@ -306,7 +381,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
         else:
             problems.append(
                 f'no batch can be drawn ({reason(error)}): mend the pipelines '
-                'or model.data_preprocessor')
+                'or model.data_preprocessor'
+            )
     return problems
 
 

@@ -1,4 +1,5 @@
 """Export a net of a PS-MT checkpoint as a plain model of mmseg."""
+
 import argparse
 import ast
 import tempfile
@@ -28,10 +29,23 @@ NETS = {
     'teachers': ['teachers.0.', 'teachers.1.'],
 }
 # What testing, inference and test-time augmentation need.
-KEPT = ('default_scope', 'env_cfg', 'log_level', 'log_processor',
-        'default_hooks', 'vis_backends', 'visualizer', 'test_pipeline',
-        'tta_pipeline', 'tta_model', 'val_dataloader', 'val_cfg',
-        'test_dataloader', 'test_cfg', 'randomness')
+KEPT = (
+    'default_scope',
+    'env_cfg',
+    'log_level',
+    'log_processor',
+    'default_hooks',
+    'vis_backends',
+    'visualizer',
+    'test_pipeline',
+    'tta_pipeline',
+    'tta_model',
+    'val_dataloader',
+    'val_cfg',
+    'test_dataloader',
+    'test_cfg',
+    'randomness',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,21 +53,25 @@ def parse_args() -> argparse.Namespace:
         description='Write one net of a PS-MT checkpoint as the plain '
         'segmentor that it is, without optimizer state, and beside it the '
         'config that goes with it. Neither needs this project any more, '
-        'unless the masks to test on are read with its ColorsToIds.')
+        'unless the masks to test on are read with its ColorsToIds.'
+    )
     parser.add_argument('checkpoint', type=Path, help='from tools/train.py')
     parser.add_argument(
-        'out', type=Path, help='a new .pth file; its config ends in .py')
+        'out', type=Path, help='a new .pth file; its config ends in .py'
+    )
     parser.add_argument(
         '--which',
         choices=NETS,
         default='teachers',
         help="'teachers' averages the weights of both: one network, where "
         'PS-MT predicts with the mean logits of two. Both are then tested, '
-        'and the difference is printed. Default: teachers')
+        'and the difference is printed. Default: teachers',
+    )
     parser.add_argument(
         '--no-test',
         action='store_true',
-        help="do not test what the average of 'teachers' costs")
+        help="do not test what the average of 'teachers' costs",
+    )
     args = parser.parse_args()
     if args.out.suffix != '.pth':
         parser.error(f'OUT must end in .pth, got {args.out}')
@@ -79,7 +97,8 @@ class DictCalls(ast.NodeTransformer):
             return node.args[0]
         return ast.Dict(  # a key of None, from **, is refused later
             [word.arg and ast.Constant(word.arg) for word in node.keywords],
-            [word.value for word in node.keywords])
+            [word.value for word in node.keywords],
+        )
 
 
 def config_of(text: str) -> Config:
@@ -88,26 +107,36 @@ def config_of(text: str) -> Config:
     Raises:
         SyntaxError, ValueError: If it is more than names and values.
     """
-    return Config({
-        line.targets[0].id: ast.literal_eval(DictCalls().visit(line.value))
-        for line in ast.parse(text).body
-    })
+    return Config(
+        {
+            line.targets[0].id: ast.literal_eval(DictCalls().visit(line.value))
+            for line in ast.parse(text).body
+        }
+    )
 
 
-def plain_weights(state_dict: Dict[str, Tensor],
-                  prefixes: List[str]) -> Dict[str, Tensor]:
+def plain_weights(
+    state_dict: Dict[str, Tensor], prefixes: List[str]
+) -> Dict[str, Tensor]:
     """Weights without prefix, the mean of several nets where there are."""
-    nets = [{
-        name.removeprefix(prefix): value
-        for name, value in state_dict.items() if name.startswith(prefix)
-    } for prefix in prefixes]
+    nets = [
+        {
+            name.removeprefix(prefix): value
+            for name, value in state_dict.items()
+            if name.startswith(prefix)
+        }
+        for prefix in prefixes
+    ]
     nets = [net for net in nets if net]
     if not nets:
-        raise SystemExit(f'The checkpoint has no weights {prefixes[0]}*: it '
-                         'has fewer teachers')
+        raise SystemExit(
+            f'The checkpoint has no weights {prefixes[0]}*: it '
+            'has fewer teachers'
+        )
     return {
         name: torch.stack([net[name] for net in nets]).mean(dim=0)
-        if value.is_floating_point() and len(nets) > 1 else value
+        if value.is_floating_point() and len(nets) > 1
+        else value
         for name, value in nets[0].items()
     }
 
@@ -126,7 +155,8 @@ def plain_config(cfg: Config) -> Config:
     model = cfg.model.segmentor
     model.data_preprocessor = {
         **(model.get('data_preprocessor') or cfg.get('data_preprocessor', {})),
-        **cfg.model.get('data_preprocessor', {}), 'type': 'SegDataPreProcessor'
+        **cfg.model.get('data_preprocessor', {}),
+        'type': 'SegDataPreProcessor',
     }
     model.data_preprocessor.pop('mask_padding', None)
     plain = {key: cfg[key] for key in KEPT if key in cfg}
@@ -152,17 +182,27 @@ def plain_config(cfg: Config) -> Config:
     if reads_colors(plain):
         imports.append('mmseg_psmt')
     if imports:
-        plain['custom_imports'] = {**cfg.get('custom_imports', {}),
-                                   'imports': imports}
+        plain['custom_imports'] = {
+            **cfg.get('custom_imports', {}),
+            'imports': imports,
+        }
     return Config(dict(model=model, **plain))
 
 
 def test(cfg: Config, checkpoint: Path, work_dir: str) -> float:
     """mIoU of a checkpoint on the test set of a config."""
     cfg = cfg.copy()
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper',
-                'param_scheduler', 'val_dataloader', 'val_cfg',
-                'val_evaluator', 'auto_scale_lr', 'custom_hooks'):
+    for key in (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_dataloader',
+        'val_cfg',
+        'val_evaluator',
+        'auto_scale_lr',
+        'custom_hooks',
+    ):
         cfg[key] = None
     cfg.update(
         work_dir=work_dir,
@@ -170,7 +210,8 @@ def test(cfg: Config, checkpoint: Path, work_dir: str) -> float:
         resume=False,
         launcher='none',
         log_level='WARNING',
-        test_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']))
+        test_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']),
+    )
     return Runner.from_cfg(cfg).test()['mIoU']
 
 
@@ -180,38 +221,58 @@ def main() -> None:
     forbid_code_in_checkpoints()
     try:
         checkpoint = torch.load(
-            args.checkpoint, map_location='cpu', weights_only=True)
-    except (EOFError, OSError, RuntimeError, UnpicklingError,
-            ValueError) as error:
+            args.checkpoint, map_location='cpu', weights_only=True
+        )
+    except (
+        EOFError,
+        OSError,
+        RuntimeError,
+        UnpicklingError,
+        ValueError,
+    ) as error:
         why = str(error).rpartition('WeightsUnpickler error: ')[2]
         raise SystemExit(
             f'{args.checkpoint} is damaged or holds more than data, which is '
-            f'never loaded here: {why.partition(". ")[0]}')
+            f'never loaded here: {why.partition(". ")[0]}'
+        )
     try:
         cfg = config_of(checkpoint['meta']['cfg'])
         kind = cfg.model.type
-    except (AttributeError, KeyError, SyntaxError, TypeError,
-            ValueError) as error:
-        raise SystemExit(f'{args.checkpoint} holds no config ({error!r}): '
-                         'give a checkpoint that tools/train.py wrote')
+    except (
+        AttributeError,
+        KeyError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise SystemExit(
+            f'{args.checkpoint} holds no config ({error!r}): '
+            'give a checkpoint that tools/train.py wrote'
+        )
     if not is_type(MODELS, kind, PSMT):
-        raise SystemExit(f'{args.checkpoint} holds no PS-MT model but '
-                         f'model.type={kind!r}: give a checkpoint '
-                         'that tools/train.py wrote')
+        raise SystemExit(
+            f'{args.checkpoint} holds no PS-MT model but '
+            f'model.type={kind!r}: give a checkpoint '
+            'that tools/train.py wrote'
+        )
     weights = plain_weights(checkpoint['state_dict'], NETS[args.which])
     plain = plain_config(cfg.copy())
     args.out.parent.mkdir(parents=True, exist_ok=True)
     meta = {**checkpoint['meta'], 'cfg': plain.pretty_text}
     torch.save(dict(meta=meta, state_dict=weights), args.out)
     plain.dump(args.out.with_suffix('.py'))
-    print(f'{args.out} holds {args.which} of {args.checkpoint}; its config '
-          f'is {args.out.with_suffix(".py")}')
+    print(
+        f'{args.out} holds {args.which} of {args.checkpoint}; its config '
+        f'is {args.out.with_suffix(".py")}'
+    )
 
     num = (cfg.model.get('teachers') or {}).get('num', 2)
     if args.which != 'teachers' or num == 1:
         return
-    print('It is the average of the weights of both teachers: one pass '
-          'instead of the two whose logits PS-MT averages.')
+    print(
+        'It is the average of the weights of both teachers: one pass '
+        'instead of the two whose logits PS-MT averages.'
+    )
     if args.no_test or not cfg.get('test_dataloader'):
         print('What that does to the mIoU was not tested.')
         return
@@ -225,8 +286,10 @@ def main() -> None:
     except (AssertionError, FileNotFoundError) as error:  # no such data here
         print(f'What that does to the mIoU could not be tested: {error}')
         return
-    print(f'mIoU on the test set: two passes {ensemble:.2f}, the exported '
-          f'average {average:.2f} ({average - ensemble:+.2f})')
+    print(
+        f'mIoU on the test set: two passes {ensemble:.2f}, the exported '
+        f'average {average:.2f} ({average - ensemble:+.2f})'
+    )
 
 
 if __name__ == '__main__':

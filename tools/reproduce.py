@@ -11,6 +11,7 @@ tables and learning curves.
 A config may start from what another left behind: {{$PSMT_WORK_DIRS:work_dirs}}
 and {{$PSMT_SEED:0}} in it are those of the run.
 """
+
 import argparse
 import os
 import re
@@ -38,8 +39,10 @@ def last_checkpoint(work_dir: Path) -> str:
 
 def own(work_dir: Path) -> dict:
     """Environment of a run, which its config may read."""
-    return {'PSMT_WORK_DIRS': str(work_dir.parents[1]),
-            'PSMT_SEED': work_dir.name[4:]}
+    return {
+        'PSMT_WORK_DIRS': str(work_dir.parents[1]),
+        'PSMT_SEED': work_dir.name[4:],
+    }
 
 
 def load(config: Path, work_dir: Path) -> Config:
@@ -58,8 +61,7 @@ def load(config: Path, work_dir: Path) -> Config:
 
 def begun(work_dir: Path) -> bool:
     """Whether a checkpoint was noted, or lies there without a note."""
-    return bool(last_checkpoint(work_dir)) or any(
-        work_dir.glob('iter_*.pth'))
+    return bool(last_checkpoint(work_dir)) or any(work_dir.glob('iter_*.pth'))
 
 
 def parse_options(words: Sequence[str]) -> dict:
@@ -76,14 +78,18 @@ def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
         cfg.merge_from_dict(parse_options(words))
     starts = sorted(work_dir.glob('[0-9]*/vis_data/config.py'))
     if starts:
-        new, old = results.settings(cfg), results.settings(
-            results.load(starts[-1].parents[1]))
+        new, old = (
+            results.settings(cfg),
+            results.settings(results.load(starts[-1].parents[1])),
+        )
         for settings in (new, old):
             settings['train_cfg'] = {**settings['train_cfg'], 'max_iters': 0}
         changed = [k for k in {**new, **old} if new.get(k) != old.get(k)]
         if changed:
-            return (f'of another config, {", ".join(changed)} changed: move '
-                    'it away or choose other --work-dirs')
+            return (
+                f'of another config, {", ".join(changed)} changed: move '
+                'it away or choose other --work-dirs'
+            )
     length = cfg.train_cfg.max_iters
     try:
         record = results.read(work_dir, validation=bool(words))
@@ -94,8 +100,11 @@ def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
     step = re.search(r'iter_(\d+)\.pth$', last_checkpoint(work_dir))
     if not step or int(step[1]) < length:
         return f'to train (from {step[1] if step else 0})'
-    return ('not validated at its end: move it away to train it again'
-            if words else 'to test')
+    return (
+        'not validated at its end: move it away to train it again'
+        if words
+        else 'to test'
+    )
 
 
 def run(words: Sequence, work_dir: Path) -> None:
@@ -104,11 +113,12 @@ def run(words: Sequence, work_dir: Path) -> None:
     env = {
         **os.environ,
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-        **own(work_dir)
+        **own(work_dir),
     }
     with open(work_dir / 'train.log', 'a') as log:
-        code = subprocess.run([*map(str, words)], stdout=log,
-                              stderr=subprocess.STDOUT, env=env).returncode
+        code = subprocess.run(
+            [*map(str, words)], stdout=log, stderr=subprocess.STDOUT, env=env
+        ).returncode
     if code:
         tail = (work_dir / 'train.log').read_text().splitlines()[-20:]
         print(f'{work_dir} failed with exit code {code}:', *tail, sep='\n')
@@ -117,34 +127,62 @@ def run(words: Sequence, work_dir: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('configs', nargs='+', type=Path)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--gpus', type=int, default=1, help='processes of '
-                        'one training; the batch of the config is of each')
-    parser.add_argument('--jobs', type=int, default=1, help='trainings that '
-                        'run at the same time, on one device or on CPU cores')
-    parser.add_argument('--vary', nargs='+', action='append', default=[],
-                        metavar='KEY=VALUE', help='a variant of each config, '
-                        'in place of the config itself; give it repeatedly')
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        default=1,
+        help='processes of one training; the batch of the config is of each',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='trainings that '
+        'run at the same time, on one device or on CPU cores',
+    )
+    parser.add_argument(
+        '--vary',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        help='a variant of each config, '
+        'in place of the config itself; give it repeatedly',
+    )
     parser.add_argument('--work-dirs', type=Path, default=Path('work_dirs'))
-    parser.add_argument('--csv', type=Path, help='file that receives a row '
-                        'per run. Default WORK_DIRS/results.csv')
-    parser.add_argument('--list', action='store_true',
-                        help='only say what is done and what remains')
+    parser.add_argument(
+        '--csv',
+        type=Path,
+        help='file that receives a row per run. Default WORK_DIRS/results.csv',
+    )
+    parser.add_argument(
+        '--list',
+        action='store_true',
+        help='only say what is done and what remains',
+    )
     args = parser.parse_args()
     if args.gpus < 1 or min(args.seeds) < 0:
-        parser.error('--gpus must be at least 1 and --seeds at least 0, got '
-                     f'{args.gpus} and {args.seeds}')
+        parser.error(
+            '--gpus must be at least 1 and --seeds at least 0, got '
+            f'{args.gpus} and {args.seeds}'
+        )
     if args.jobs < 1 or args.jobs > 1 < args.gpus:
-        parser.error('--jobs must be at least 1, and is 1 with several '
-                     f'--gpus, got {args.jobs}')
+        parser.error(
+            '--jobs must be at least 1, and is 1 with several '
+            f'--gpus, got {args.jobs}'
+        )
     for word in sum(args.vary, []):
         if '=' not in word:
             parser.error(f'--vary takes KEY=VALUE, got {word!r}')
     args.csv = args.csv or args.work_dirs / 'results.csv'
-    for option, place in (('--work-dirs', args.work_dirs),
-                          ('--csv', args.csv.parent)):
+    for option, place in (
+        ('--work-dirs', args.work_dirs),
+        ('--csv', args.csv.parent),
+    ):
         for path in (place, *place.parents):
             if path.is_file():
                 parser.error(f'{option}: {path} is no folder')
@@ -160,19 +198,24 @@ def main() -> None:
             parser.error(f'the config {config} does not exist')
         try:
             Config.fromfile(
-                config, import_custom_modules=False).train_cfg.max_iters
+                config, import_custom_modules=False
+            ).train_cfg.max_iters
         except Exception as error:
             parser.error(f'{config} is no config of a training: {error!r}')
         for words in args.vary or [()]:
             name = '+'.join([config.stem, *words]).replace('/', '_')
             if len(name.encode()) > 255:
-                parser.error('a folder name has at most 255 bytes: write a '
-                             f'config of these settings, {" ".join(words)}')
+                parser.error(
+                    'a folder name has at most 255 bytes: write a '
+                    f'config of these settings, {" ".join(words)}'
+                )
             for seed in args.seeds:
                 folder = args.work_dirs / name / f'seed{seed}'
                 if jobs.setdefault(folder, (config, words, seed))[0] != config:
-                    parser.error(f'{config} and {jobs[folder][0]} have the '
-                                 f'same work dir {folder}: rename one')
+                    parser.error(
+                        f'{config} and {jobs[folder][0]} have the '
+                        f'same work dir {folder}: rename one'
+                    )
 
     def state_of(folder: Path) -> str:
         config, words, _ = jobs[folder]
@@ -181,26 +224,47 @@ def main() -> None:
     def report() -> List[Path]:
         states = {folder: state_of(folder) for folder in jobs}
         done = [folder for folder in jobs if states[folder] == 'done']
-        print(f'{len(done)} of {len(jobs)} done',
-              *(f'{folder}: {word}' for folder, word in states.items()),
-              sep='\n', flush=True)
+        print(
+            f'{len(done)} of {len(jobs)} done',
+            *(f'{folder}: {word}' for folder, word in states.items()),
+            sep='\n',
+            flush=True,
+        )
         return done
 
     def advance(folder: Path) -> None:
         config, words, seed = jobs[folder]
         if state_of(folder).startswith('to train'):
             print(f'{folder}: training', flush=True)
-            run([*([sys.executable, TOOLS / 'train.py', config]
-                   if args.gpus == 1 else
-                   [TOOLS / 'dist_train.sh', config, args.gpus]),
-                 *(['--resume'] if begun(folder) else []),
-                 '--work-dir', folder, '--cfg-options',
-                 f'randomness.seed={seed}', *words], folder)
+            run(
+                [
+                    *(
+                        [sys.executable, TOOLS / 'train.py', config]
+                        if args.gpus == 1
+                        else [TOOLS / 'dist_train.sh', config, args.gpus]
+                    ),
+                    *(['--resume'] if begun(folder) else []),
+                    '--work-dir',
+                    folder,
+                    '--cfg-options',
+                    f'randomness.seed={seed}',
+                    *words,
+                ],
+                folder,
+            )
         if state_of(folder) == 'to test':
             print(f'{folder}: testing', flush=True)
-            run([sys.executable, TOOLS / 'test.py', config,
-                 last_checkpoint(folder), '--work-dir', folder / 'test'],
-                folder)
+            run(
+                [
+                    sys.executable,
+                    TOOLS / 'test.py',
+                    config,
+                    last_checkpoint(folder),
+                    '--work-dir',
+                    folder / 'test',
+                ],
+                folder,
+            )
 
     report()
     if args.list:
@@ -208,8 +272,13 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(advance, jobs))
     done = report()
-    records = [{**results.read(folder, validation=bool(args.vary)),
-                'overrides': ' '.join(jobs[folder][1])} for folder in done]
+    records = [
+        {
+            **results.read(folder, validation=bool(args.vary)),
+            'overrides': ' '.join(jobs[folder][1]),
+        }
+        for folder in done
+    ]
     if records:
         results.write_csv(args.csv, records)
         print(f'\n{results.render(results.compact(records))}\n{args.csv}')

@@ -8,7 +8,8 @@ strong = [
         type='RandomGrayscale',
         prob=0.2,
         keep_channels=True,
-        channel_weights=(0.114, 0.587, 0.299)),  # luminance of B, G, R
+        channel_weights=(0.114, 0.587, 0.299),
+    ),  # luminance of B, G, R
     dict(type='RandomGaussianBlur'),
     dict(type='PackSegInputs'),
 ]
@@ -17,7 +18,8 @@ psmt = dict(
     model=dict(
         type='PSMT',
         predict_with=['teachers', 'student'],
-        decode_head=dict(type='segmentor')),  # get_flops.py of mmseg asks
+        decode_head=dict(type='segmentor'),
+    ),  # get_flops.py of mmseg asks
     # Constants of the paper and its released code, where the defaults that
     # serve short trainings on a user's own data are others.
     paper=dict(
@@ -25,11 +27,10 @@ psmt = dict(
         tvat=dict(type='TVAT', xi=0.1, eps=2.0, num_iters=1),
         tvat_with='teachers',
         consistency=dict(
-            type='ConfCELoss',
-            threshold=0.6,
-            reduction='kept',
-            per_class=False),
-        one_pass=False),
+            type='ConfCELoss', threshold=0.6, reduction='kept', per_class=False
+        ),
+        one_pass=False,
+    ),
     hooks=[
         dict(type='TeacherEMAHook'),
         dict(type='CheckFiniteHook'),
@@ -43,7 +44,7 @@ psmt = dict(
     checkpoint=dict(type='ReliableCheckpointHook'),
     evaluator=dict(type='TeacherStudentIoUMetric'),
     sampler=dict(type='PairSampler'),
-    labeled_views=dict(
-        type='MultiView', labeled=strong, labeled_weak=weak),
-    unlabeled_views=dict(type='MultiView', weak=weak, strong=strong))
+    labeled_views=dict(type='MultiView', labeled=strong, labeled_weak=weak),
+    unlabeled_views=dict(type='MultiView', weak=weak, strong=strong),
+)
 del weak, strong  # a config may have such names

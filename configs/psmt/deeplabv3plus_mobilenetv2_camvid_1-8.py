@@ -1,7 +1,8 @@
 _base_ = [
     '../_base_/models/deeplabv3plus_mobilenetv2.py',
-    '../_base_/datasets/camvid11.py', '../_base_/schedules/camvid11.py',
-    '../_base_/default_runtime.py'
+    '../_base_/datasets/camvid11.py',
+    '../_base_/schedules/camvid11.py',
+    '../_base_/default_runtime.py',
 ]
 model = {
     '_delete_': True,
@@ -12,7 +13,7 @@ model = {
     'warmup_iters': 115,  # 10 passes over 46 labeled images at 4
     'unsup_weight': 1.5,
     'ramp_iters': 972,  # 12 passes over 321 unlabeled images at 4
-    'teachers': dict(_base_.psmt.paper.teachers, init='copy', topk=None)
+    'teachers': dict(_base_.psmt.paper.teachers, init='copy', topk=None),
 }
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator

@@ -1,5 +1,7 @@
 _base_ = './deeplabv3plus_r50_voc_1-2.py'
 model = dict(
     segmentor=dict(
-        pretrained='open-mmlab://resnet101_v1c', backbone=dict(depth=101)))
+        pretrained='open-mmlab://resnet101_v1c', backbone=dict(depth=101)
+    )
+)
 benchmark = dict(published=79.76)

@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/deeplabv3plus_r50-d16_cityscapes.py',
-    '../_base_/recipes/cityscapes_1-2.py', '../_base_/default_runtime.py'
+    '../_base_/recipes/cityscapes_1-2.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     _delete_=True,
@@ -8,9 +9,8 @@ model = dict(
     **_base_.recipe,
     segmentor=_base_.model,
     data_preprocessor=dict(size=_base_.crop_size),
-    mix=[
-        dict(type='TeacherGuidedCutMix', num_boxes=3, area=(0.25, 0.5))
-    ])
+    mix=[dict(type='TeacherGuidedCutMix', num_boxes=3, area=(0.25, 0.5))],
+)
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
 test_evaluator = val_evaluator

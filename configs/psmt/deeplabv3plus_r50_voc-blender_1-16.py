@@ -1,13 +1,15 @@
 _base_ = [
     '../_base_/models/deeplabv3plus_r50-d16.py',
-    '../_base_/recipes/voc-blender_1-16.py', '../_base_/default_runtime.py'
+    '../_base_/recipes/voc-blender_1-16.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     _delete_=True,
     **_base_.psmt.model,
     **_base_.recipe,
     segmentor=_base_.model,
-    data_preprocessor=dict(size=_base_.crop_size))
+    data_preprocessor=dict(size=_base_.crop_size),
+)
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
 test_evaluator = val_evaluator

@@ -1,7 +1,8 @@
 # PSPNet, with its auxiliary head.
 _base_ = [
-    '../_base_/models/pspnet_r50-d8.py', '../_base_/recipes/voc_1-8.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/pspnet_r50-d8.py',
+    '../_base_/recipes/voc_1-8.py',
+    '../_base_/default_runtime.py',
 ]
 model = {
     '_delete_': True,
@@ -9,7 +10,7 @@ model = {
     **_base_.recipe,
     'segmentor': _base_.model,
     'data_preprocessor': dict(size=_base_.crop_size),
-    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None)
+    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None),
 }
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator

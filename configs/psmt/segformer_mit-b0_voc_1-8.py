@@ -1,7 +1,8 @@
 # SegFormer, with its own optimizer.
 _base_ = [
     '../_base_/models/segformer_mit-b0.py',
-    '../_base_/recipes/voc_1-8_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/recipes/voc_1-8_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = {
     '_delete_': True,
@@ -9,7 +10,7 @@ model = {
     **_base_.recipe,
     'segmentor': _base_.model,
     'data_preprocessor': dict(size=_base_.crop_size),
-    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None)
+    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None),
 }
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
@@ -17,7 +18,9 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={
-            'pos_block': dict(decay_mult=0.),
-            'norm': dict(decay_mult=0.),
-            'head': dict(lr_mult=10.)
-        }))
+            'pos_block': dict(decay_mult=0.0),
+            'norm': dict(decay_mult=0.0),
+            'head': dict(lr_mult=10.0),
+        }
+    )
+)

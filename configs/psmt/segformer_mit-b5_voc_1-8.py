@@ -5,5 +5,8 @@ model = dict(
         backbone=dict(
             embed_dims=64,
             num_layers=[3, 6, 40, 3],
-            init_cfg=dict(checkpoint=checkpoint)),
-        decode_head=dict(in_channels=[64, 128, 320, 512])))
+            init_cfg=dict(checkpoint=checkpoint),
+        ),
+        decode_head=dict(in_channels=[64, 128, 320, 512]),
+    )
+)

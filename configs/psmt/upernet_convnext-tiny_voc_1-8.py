@@ -1,17 +1,19 @@
 # UPerNet on a backbone of mmpretrain, with layer-wise learning rates.
 _base_ = [
     '../_base_/models/upernet_convnext-tiny.py',
-    '../_base_/recipes/voc_1-8_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/recipes/voc_1-8_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 custom_imports = dict(
-    imports=['mmpretrain.models', 'mmseg_psmt'], allow_failed_imports=False)
+    imports=['mmpretrain.models', 'mmseg_psmt'], allow_failed_imports=False
+)
 model = {
     '_delete_': True,
     **_base_.psmt.model,
     **_base_.recipe,
     'segmentor': _base_.model,
     'data_preprocessor': dict(size=_base_.crop_size),
-    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None)
+    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None),
 }
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
@@ -19,4 +21,5 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4, weight_decay=0.05),
     constructor='PSMTLayerDecayOptimizerConstructor',
-    paramwise_cfg=dict(decay_rate=0.9, decay_type='stage_wise', num_layers=6))
+    paramwise_cfg=dict(decay_rate=0.9, decay_type='stage_wise', num_layers=6),
+)

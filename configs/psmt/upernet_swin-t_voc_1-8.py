@@ -1,7 +1,8 @@
 # UPerNet on Swin-T, with layer-wise learning rates.
 _base_ = [
     '../_base_/models/upernet_swin-t.py',
-    '../_base_/recipes/voc_1-8_adamw.py', '../_base_/default_runtime.py'
+    '../_base_/recipes/voc_1-8_adamw.py',
+    '../_base_/default_runtime.py',
 ]
 model = {
     '_delete_': True,
@@ -9,7 +10,7 @@ model = {
     **_base_.recipe,
     'segmentor': _base_.model,
     'data_preprocessor': dict(size=_base_.crop_size),
-    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None)
+    'teachers': dict(_base_.recipe.teachers, init='copy', topk=None),
 }
 custom_hooks = _base_.psmt.hooks
 val_evaluator = _base_.psmt.evaluator
@@ -17,4 +18,5 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4, weight_decay=0.05),
     constructor='PSMTLayerDecayOptimizerConstructor',
-    paramwise_cfg=dict(decay_rate=0.9))
+    paramwise_cfg=dict(decay_rate=0.9),
+)

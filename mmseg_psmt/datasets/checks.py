@@ -1,4 +1,5 @@
 """What can be wrong with data, said before a training begins."""
+
 import os.path as osp
 import re
 from collections import defaultdict
@@ -42,15 +43,18 @@ from .unlabeled_folder import UnlabeledFolder
 FAULTS = ('unread', 'pair', 'shape', 'ids')
 
 
-def class_problems(heads: Dict[str, nn.Module], kind: str,
-                   dataset: Dataset) -> Iterator[str]:
+def class_problems(
+    heads: Dict[str, nn.Module], kind: str, dataset: Dataset
+) -> Iterator[str]:
     """Heads that have not as many classes as a data set."""
     classes = dataset.metainfo.get('classes')
     for name, head in heads.items():
         if classes is not None and head.num_classes != len(classes):
-            yield (f'{name}.num_classes is {head.num_classes}, but the '
-                   f'{kind} data set has {len(classes)} classes: '
-                   f'{tuple(classes)}. Change one of them')
+            yield (
+                f'{name}.num_classes is {head.num_classes}, but the '
+                f'{kind} data set has {len(classes)} classes: '
+                f'{tuple(classes)}. Change one of them'
+            )
 
 
 def image_file(info: dict) -> str:
@@ -68,17 +72,27 @@ def leaks(kind: str, training: Dataset, validation: Dataset) -> Iterator[str]:
     for leaf, info in infos(training):
         path = image_file(info)
         if path in held_out:
-            yield (f'{info["img_path"]} stands in the {kind} list '
-                   f'{source(leaf)} and in the validation, perhaps not '
-                   'alone: take the shared images out of one of them')
+            yield (
+                f'{info["img_path"]} stands in the {kind} list '
+                f'{source(leaf)} and in the validation, perhaps not '
+                'alone: take the shared images out of one of them'
+            )
             continue
         size = _size(path)
-        twin = size and next((other for other in sizes.get(size, ())
-                              if digest(other) == digest(path)), None)
+        twin = size and next(
+            (
+                other
+                for other in sizes.get(size, ())
+                if digest(other) == digest(path)
+            ),
+            None,
+        )
         if twin:
-            yield (f'{info["img_path"]} of the {kind} list {source(leaf)} is '
-                   f'a copy of {twin} of the validation: take the shared '
-                   'images out of one of them')
+            yield (
+                f'{info["img_path"]} of the {kind} list {source(leaf)} is '
+                f'a copy of {twin} of the validation: take the shared '
+                'images out of one of them'
+            )
 
 
 def _size(path: str) -> Optional[int]:
@@ -108,27 +122,41 @@ def agreement_problems(parts: Dict[str, Dataset]) -> Iterator[str]:
 def _disagreement(ours: Dataset, kind: str, leaf: Dataset) -> Iterator[str]:
     mine, theirs = (
         [*map(str, dataset.metainfo.get('classes') or ())]
-        for dataset in (ours, leaf))
-    plain = [[re.sub(r'[\s_-]+', ' ', name).casefold() for name in names]
-             for names in (mine, theirs)]
+        for dataset in (ours, leaf)
+    )
+    plain = [
+        [re.sub(r'[\s_-]+', ' ', name).casefold() for name in names]
+        for names in (mine, theirs)
+    ]
     # other numbers of classes are compared with the heads
     if len(mine) == len(theirs) and plain[0] != plain[1]:
         i = next(i for i, pair in enumerate(zip(*plain)) if len({*pair}) > 1)
-        yield (f'Class {i} is {mine[i]!r} in the labeled data set, but '
-               f'{theirs[i]!r} in the {kind} one {source(leaf)}' +
-               (', which has the same classes in another order'
-                if {*plain[0]} == {*plain[1]} else '') +
-               ': give both the same metainfo.classes, in the order of the '
-               'ids in their masks')
+        yield (
+            f'Class {i} is {mine[i]!r} in the labeled data set, but '
+            f'{theirs[i]!r} in the {kind} one {source(leaf)}'
+            + (
+                ', which has the same classes in another order'
+                if {*plain[0]} == {*plain[1]}
+                else ''
+            )
+            + ': give both the same metainfo.classes, in the order of the '
+            'ids in their masks'
+        )
     if leaf.reduce_zero_label != ours.reduce_zero_label:
-        yield (f'reduce_zero_label is {ours.reduce_zero_label} for the '
-               f'labeled data set, but {leaf.reduce_zero_label} for the '
-               f'{kind} one {source(leaf)}: their ids differ by one. Set it '
-               'alike, and convert masks that are stored otherwise')
+        yield (
+            f'reduce_zero_label is {ours.reduce_zero_label} for the '
+            f'labeled data set, but {leaf.reduce_zero_label} for the '
+            f'{kind} one {source(leaf)}: their ids differ by one. Set it '
+            'alike, and convert masks that are stored otherwise'
+        )
 
 
-def ignore_problems(heads: Dict[str, nn.Module], seg_pad_val: Optional[int],
-                    labeled: Dataset, scanned: List[dict]) -> Iterator[str]:
+def ignore_problems(
+    heads: Dict[str, nn.Module],
+    seg_pad_val: Optional[int],
+    labeled: Dataset,
+    scanned: List[dict],
+) -> Iterator[str]:
     """Ids that mean "ignored" in the labeled data, and a class to a head.
 
     Args:
@@ -137,8 +165,9 @@ def ignore_problems(heads: Dict[str, nn.Module], seg_pad_val: Optional[int],
         labeled (Dataset): The labeled images.
         scanned (list[dict]): What :func:`scan` saw in them.
     """
-    masks = next((seen['ignored'] for seen in scanned
-                  if 'ignored' in seen), None)
+    masks = next(
+        (seen['ignored'] for seen in scanned if 'ignored' in seen), None
+    )
     filled = fills(labeled)
     for name, head in heads.items():
         ignored = getattr(head, 'ignore_index', None)
@@ -146,36 +175,47 @@ def ignore_problems(heads: Dict[str, nn.Module], seg_pad_val: Optional[int],
             continue
         remedy = f'{name}.ignore_index is {ignored}: set them alike'
         if masks not in (None, ignored):
-            yield (f'The labeled masks hold {masks}, their ignore_index, but '
-                   f'{remedy}')
+            yield (
+                f'The labeled masks hold {masks}, their ignore_index, but '
+                f'{remedy}'
+            )
         if seg_pad_val not in (None, ignored):
-            yield ('model.data_preprocessor.seg_pad_val pads masks with '
-                   f'{seg_pad_val}, but {remedy}')
+            yield (
+                'model.data_preprocessor.seg_pad_val pads masks with '
+                f'{seg_pad_val}, but {remedy}'
+            )
         for value, step in filled.items():
             if value != ignored and value >= head.num_classes:
-                yield (f'{step} in the labeled pipeline fills masks with '
-                       f'{value}, but {remedy}')
+                yield (
+                    f'{step} in the labeled pipeline fills masks with '
+                    f'{value}, but {remedy}'
+                )
 
 
-def metric_problems(ignored: Iterable[int],
-                    scanned: List[dict]) -> Iterator[str]:
+def metric_problems(
+    ignored: Iterable[int], scanned: List[dict]
+) -> Iterator[str]:
     """Ids that validation masks ignore and a metric does not.
 
     Args:
         ignored (Iterable[int]): ``ignore_index`` of each metric.
         scanned (list[dict]): What :func:`scan` saw in the validation.
     """
-    masks = next((seen['ignored'] for seen in scanned
-                  if 'ignored' in seen), None)
+    masks = next(
+        (seen['ignored'] for seen in scanned if 'ignored' in seen), None
+    )
     for value in ignored:
         if masks not in (None, value):
-            yield (f'The validation masks hold {masks}, their ignore_index, '
-                   f'but val_evaluator.ignore_index is {value}: set them '
-                   'alike')
+            yield (
+                f'The validation masks hold {masks}, their ignore_index, '
+                f'but val_evaluator.ignore_index is {value}: set them '
+                'alike'
+            )
 
 
-def pipeline_problems(pairs: SemiSegDataset,
-                      validation: Optional[Dataset] = None) -> Iterator[str]:
+def pipeline_problems(
+    pairs: SemiSegDataset, validation: Optional[Dataset] = None
+) -> Iterator[str]:
     """What transforms do to images that they should not.
 
     Args:
@@ -185,8 +225,11 @@ def pipeline_problems(pairs: SemiSegDataset,
     parts = dict(labeled=pairs.labeled, unlabeled=pairs.unlabeled)
     if validation is not None:
         parts['validation'] = validation
-    unsuited = [problem for kind, part in parts.items()
-                for problem in step_problems(kind, part)]
+    unsuited = [
+        problem
+        for kind, part in parts.items()
+        for problem in step_problems(kind, part)
+    ]
     yield from unsuited
     if unsuited:  # what it made of the probes tells no more
         return
@@ -194,16 +237,19 @@ def pipeline_problems(pairs: SemiSegDataset,
     yield from mask_problems(pairs.labeled)
     step = fills(pairs.unlabeled, first=1).get(0)
     if step:
-        yield (f'{step} in the unlabeled pipeline fills masks with 0, so '
-               'that what it fills counts as image: have it fill them with '
-               '255 (seg_pad_val, or pad_val=dict(seg=255) of Pad)')
+        yield (
+            f'{step} in the unlabeled pipeline fills masks with 0, so '
+            'that what it fills counts as image: have it fill them with '
+            '255 (seg_pad_val, or pad_val=dict(seg=255) of Pad)'
+        )
 
 
 LARGE = 2**26  # bytes of a batch that is looked at; as float32 four times
 
 
-def batch_problems(pairs: SemiSegDataset, preprocess: Callable,
-                   one_pass: bool, patch: int = 1) -> Iterator[str]:
+def batch_problems(
+    pairs: SemiSegDataset, preprocess: Callable, one_pass: bool, patch: int = 1
+) -> Iterator[str]:
     """What keeps a few pairs from being a batch.
 
     Args:
@@ -220,32 +266,42 @@ def batch_problems(pairs: SemiSegDataset, preprocess: Callable,
             size += sum(view['inputs'].nbytes for view in few[-1].values())
         batch = preprocess(pseudo_collate(few), training=True)['inputs']
     except Exception as error:
-        yield (f'no batch can be made ({reason(error)}): mend the pipelines '
-               'or model.data_preprocessor')
+        yield (
+            f'no batch can be made ({reason(error)}): mend the pipelines '
+            'or model.data_preprocessor'
+        )
         return
     shapes = [tuple(batch[name].shape[1:]) for name in ('labeled', 'strong')]
     height, width = shapes[0][1:]
     if height % patch or width % patch:
-        yield (f'Images enter the model as {height} x {width}, which is no '
-               f'multiple of the patches of {patch} x {patch} of its '
-               'backbone: set crop_size of RandomCrop and '
-               f'model.data_preprocessor.size to {height // patch * patch} x '
-               f'{width // patch * patch}')
+        yield (
+            f'Images enter the model as {height} x {width}, which is no '
+            f'multiple of the patches of {patch} x {patch} of its '
+            'backbone: set crop_size of RandomCrop and '
+            f'model.data_preprocessor.size to {height // patch * patch} x '
+            f'{width // patch * patch}'
+        )
     if shapes[0][0] != shapes[1][0]:
-        yield (f'Labeled images have {shapes[0][0]} channels, unlabeled '
-               f'{shapes[1][0]}: load both alike, by color_type of '
-               'LoadImageFromFile')
+        yield (
+            f'Labeled images have {shapes[0][0]} channels, unlabeled '
+            f'{shapes[1][0]}: load both alike, by color_type of '
+            'LoadImageFromFile'
+        )
     elif one_pass and shapes[0] != shapes[1]:
         sizes = ['{} x {}'.format(*shape[1:]) for shape in shapes]
-        yield (f'Labeled images enter the model as {sizes[0]}, unlabeled as '
-               f'{sizes[1]}, but model.one_pass joins them: give both '
-               'pipelines the same crop_size, or set model.one_pass=False')
+        yield (
+            f'Labeled images enter the model as {sizes[0]}, unlabeled as '
+            f'{sizes[1]}, but model.one_pass joins them: give both '
+            'pipelines the same crop_size, or set model.one_pass=False'
+        )
 
 
 MASK_NAMES = re.compile(
     r'(.*[\W_])?(mask|label|annotation|segmentation|seg|gt|gtfine|'
     r'groundtruth|ground_truth|labelids|labeltrainids|segmentationclass)'
-    r's?\d*', re.IGNORECASE)
+    r's?\d*',
+    re.IGNORECASE,
+)
 
 
 def photo_warnings(unlabeled: Dataset, *others: Dataset) -> Iterator[str]:
@@ -256,43 +312,59 @@ def photo_warnings(unlabeled: Dataset, *others: Dataset) -> Iterator[str]:
             decoded.
         *others (Dataset): Those with masks.
     """
-    masks = {osp.realpath(info['seg_map_path']) for other in others
-             for _, info in infos(other) if info.get('seg_map_path')}
+    masks = {
+        osp.realpath(info['seg_map_path'])
+        for other in others
+        for _, info in infos(other)
+        if info.get('seg_map_path')
+    }
     paths = [info['img_path'] for _, info in infos(unlabeled)]
     suffixes = defaultdict(set)
     for path in paths:
         stem, suffix = osp.splitext(osp.basename(path))
         suffixes[stem].add(suffix.lower())
-    drawn = [path for path in paths
-             if not path.lower().endswith(('.jpg', '.jpeg'))]
-    drawn = drawn[::-(-len(drawn) // 200) or 1]
+    drawn = [
+        path for path in paths if not path.lower().endswith(('.jpg', '.jpeg'))
+    ]
+    drawn = drawn[:: -(-len(drawn) // 200) or 1]
     kinds = {
         'are masks of other images': [
-            path for path in paths if osp.realpath(path) in masks],
+            path for path in paths if osp.realpath(path) in masks
+        ],
         'are named like masks': [
-            path for path in paths
+            path
+            for path in paths
             if MASK_NAMES.fullmatch(osp.splitext(osp.basename(path))[0])
-            or MASK_NAMES.fullmatch(osp.basename(osp.dirname(path)))],
+            or MASK_NAMES.fullmatch(osp.basename(osp.dirname(path)))
+        ],
         'have the name of a photo, but for the suffix, as masks do': [
-            path for path in paths
+            path
+            for path in paths
             for stem, suffix in [osp.splitext(osp.basename(path))]
             if len(suffixes[stem]) > 1
-            and suffix.lower() not in ('.jpg', '.jpeg')],
+            and suffix.lower() not in ('.jpg', '.jpeg')
+        ],
         'are of few flat colors, as masks are': [
-            path for path, few in zip(drawn, in_threads(_is_flat, drawn))
-            if few],
+            path
+            for path, few in zip(drawn, in_threads(_is_flat, drawn))
+            if few
+        ],
     }
     for what, found in kinds.items():
         if found:
-            yield (f'{len(found)} of the unlabeled images {what}: '
-                   f'{", ".join(found[:3])}{", ..." * (len(found) > 3)}. If '
-                   'they are masks, take them out of images')
+            yield (
+                f'{len(found)} of the unlabeled images {what}: '
+                f'{", ".join(found[:3])}{", ..." * (len(found) > 3)}. If '
+                'they are masks, take them out of images'
+            )
 
 
 def _is_flat(path: str) -> bool:
     try:
-        with Image.open(path) as image, DECODING.spend(
-                4 * image.width * image.height):
+        with (
+            Image.open(path) as image,
+            DECODING.spend(4 * image.width * image.height),
+        ):
             if image.mode[0] in 'IF':
                 return len(np.unique(np.asarray(image))) <= 32
             return image.getcolors(32) is not None
@@ -300,18 +372,21 @@ def _is_flat(path: str) -> bool:
         return False
 
 
-def id_problems(leaf: Dataset, info: dict,
-                ids: Iterable[int]) -> Iterator[str]:
+def id_problems(
+    leaf: Dataset, info: dict, ids: Iterable[int]
+) -> Iterator[str]:
     """Ids in a mask that are no class."""
     num_classes = len(leaf.metainfo['classes'])
     wrong = [
         int(i) for i in ids if i >= num_classes and i != leaf.ignore_index
     ]
     if wrong:
-        yield (f'{info["seg_map_path"]} holds the ids {wrong}, but there '
-               f'are {num_classes} classes (0 to {num_classes - 1}) and '
-               f'ignore_index is {leaf.ignore_index}: mend the mask, or the '
-               'classes or reduce_zero_label of the data set')
+        yield (
+            f'{info["seg_map_path"]} holds the ids {wrong}, but there '
+            f'are {num_classes} classes (0 to {num_classes - 1}) and '
+            f'ignore_index is {leaf.ignore_index}: mend the mask, or the '
+            'classes or reduce_zero_label of the data set'
+        )
 
 
 def open_image(leaf: Dataset, path: str) -> Image.Image:
@@ -324,8 +399,9 @@ def turned(leaf: Dataset, info: dict) -> int:
     try:
         with open_image(leaf, info['img_path']) as image:
             loader = leaf.pipeline.transforms[0]
-            if (image.format != 'TIFF' and getattr(loader, 'color_type', '')
-                    in ('color_ignore_orientation', 'unchanged')):
+            if image.format != 'TIFF' and getattr(
+                loader, 'color_type', ''
+            ) in ('color_ignore_orientation', 'unchanged'):
                 return 1
             way = image.getexif().get(ExifTags.Base.Orientation)
     except (UnidentifiedImageError, Image.DecompressionBombError):
@@ -335,8 +411,9 @@ def turned(leaf: Dataset, info: dict) -> int:
 
 def is_cut(leaf: Dataset, info: dict) -> bool:
     """Whether a mask has ids that mmseg, which reads 8 bits, makes others."""
-    if not any(type(step) is LoadAnnotations
-               for step in leaf.pipeline.transforms):
+    if not any(
+        type(step) is LoadAnnotations for step in leaf.pipeline.transforms
+    ):
         return False
     with open_image(leaf, info['seg_map_path']) as mask:
         if mask.mode[0] not in 'IF':
@@ -349,14 +426,21 @@ def colors_in(leaf: Dataset, info: dict) -> List[Tuple[int, int, int]]:
     """RGB colors of a mask that holds colors, the most frequent first."""
     with open_image(leaf, info['seg_map_path']) as mask:
         pixels = np.asarray(mask.convert('RGB')).reshape(-1, 3)
-    codes, counts = np.unique(pixels.astype(int) @ (65536, 256, 1),
-                              return_counts=True)
-    return [(code >> 16, code >> 8 & 255, code & 255)
-            for code in codes[counts.argsort()[::-1]].tolist()]
+    codes, counts = np.unique(
+        pixels.astype(int) @ (65536, 256, 1), return_counts=True
+    )
+    return [
+        (code >> 16, code >> 8 & 255, code & 255)
+        for code in codes[counts.argsort()[::-1]].tolist()
+    ]
 
 
-def scan(kind: str, leaf: Dataset, info: dict,
-         read: Callable[[Dataset, dict], dict] = read) -> dict:
+def scan(
+    kind: str,
+    leaf: Dataset,
+    info: dict,
+    read: Callable[[Dataset, dict], dict] = read,
+) -> dict:
     """Read an image, and its mask if the pipeline makes one.
 
     Args:
@@ -386,14 +470,16 @@ def scan(kind: str, leaf: Dataset, info: dict,
             path = info.get('seg_map_path', f'the mask of {path}')
         seen['unread'] = (
             f'{path} cannot be read ({reason(error)}): mend the file, or the '
-            f'list, data_prefix or suffixes of the {kind} data set')
+            f'list, data_prefix or suffixes of the {kind} data set'
+        )
         return seen
     if mask is None:
         if kind != 'unlabeled':
             seen['unread'] = (
                 f'The pipeline of {source(leaf)} makes no gt_seg_map of '
                 f'{path}: add LoadAnnotations, or a transform of your own '
-                'that makes it')
+                'that makes it'
+            )
         return seen
     height, width = seen['size']
     path = info.get('seg_map_path', f'the mask of {info["img_path"]}')
@@ -402,37 +488,52 @@ def scan(kind: str, leaf: Dataset, info: dict,
     if osp.realpath(path) == image_file(info):
         seen['pair'] = (
             f'{path} is image and mask in one: mend the list, data_prefix or '
-            f'suffixes of the {kind} data set')
-    elif way > 1 and (way < 5 or height == width or mask.shape !=
-                      seen['size']):
+            f'suffixes of the {kind} data set'
+        )
+    elif way > 1 and (
+        way < 5 or height == width or mask.shape != seen['size']
+    ):
         seen['pair'] = (
             f'{info["img_path"]} is turned when it is loaded, by its EXIF '
             f'orientation {way}, but {path} is not, and may not fit: save '
-            'the image upright as the mask is, without the orientation')
+            'the image upright as the mask is, without the orientation'
+        )
     elif not fits and 1 in seen['size']:
         seen['shape'] = (
             f'{info["img_path"]} is {height} x {width}, and masks that are '
             'one pixel high or wide cannot be loaded: take it out of the '
-            f'{kind} list')
+            f'{kind} list'
+        )
     elif not fits:
         sizes = [' x '.join(map(str, s)) for s in (mask.shape, seen['size'])]
         seen['shape'] = (
-            f'{path} is {sizes[0]}, but its image is {sizes[1]}: ' +
-            _of_another_size(leaf, info, mask))
+            f'{path} is {sizes[0]}, but its image is {sizes[1]}: '
+            + _of_another_size(leaf, info, mask)
+        )
     elif cut:
         seen['ids'] = (
             f'{path} holds ids that are no whole numbers from 0 to 255, but '
-            'masks are read with 8 bits: mend the mask and save it with 8')
+            'masks are read with 8 bits: mend the mask and save it with 8'
+        )
     else:
         ids, counts = np.unique(mask, return_counts=True)
         seen['pixels'] = dict(zip(ids.tolist(), counts.tolist()))
         if leaf.ignore_index in seen['pixels']:
             seen['ignored'] = leaf.ignore_index
         if 'classes' in leaf.metainfo:
-            seen['ids'] = next(id_problems(leaf, info, (
-                i for i in seen['pixels']
-                # later transforms may give it a class
-                if read is not load or survives(leaf, int(i)))), None)
+            seen['ids'] = next(
+                id_problems(
+                    leaf,
+                    info,
+                    (
+                        i
+                        for i in seen['pixels']
+                        # later transforms may give it a class
+                        if read is not load or survives(leaf, int(i))
+                    ),
+                ),
+                None,
+            )
     return seen
 
 
@@ -451,17 +552,22 @@ def _of_another_size(leaf: Dataset, info: dict, mask: np.ndarray) -> str:
     colors = colors_in(leaf, info)
     named = ', '.join(map(str, colors[:8]))
     if len(colors) > 64:
-        return (f'it holds {len(colors)} colors, and a mask has one id for '
-                'each pixel of its image: give the masks, not photos, and '
-                'save them without loss, as PNG')
-    return (f'it holds the {len(colors)} RGB colors {named}'
-            f'{"" if len(colors) <= 8 else ", ..."}, and a mask has one id '
-            "for each pixel: put dict(type='ColorsToIds', colors=[...]), with "
-            'the color of each class in their order, behind LoadAnnotations')
+        return (
+            f'it holds {len(colors)} colors, and a mask has one id for '
+            'each pixel of its image: give the masks, not photos, and '
+            'save them without loss, as PNG'
+        )
+    return (
+        f'it holds the {len(colors)} RGB colors {named}'
+        f'{"" if len(colors) <= 8 else ", ..."}, and a mask has one id '
+        "for each pixel: put dict(type='ColorsToIds', colors=[...]), with "
+        'the color of each class in their order, behind LoadAnnotations'
+    )
 
 
-def scan_all(kind: str, dataset: Dataset,
-             remember: bool = False) -> List[dict]:
+def scan_all(
+    kind: str, dataset: Dataset, remember: bool = False
+) -> List[dict]:
     """:func:`scan` of every entry of a data set.
 
     Args:
@@ -472,22 +578,37 @@ def scan_all(kind: str, dataset: Dataset,
     """
     entries = [*infos(dataset)]
     # loading() before the threads: it seeds
-    about = {leaf: leaf.pipeline.transforms[:loading(leaf)]
-             for leaf in dict.fromkeys(leaf for leaf, _ in entries)}
+    about = {
+        leaf: leaf.pipeline.transforms[: loading(leaf)]
+        for leaf in dict.fromkeys(leaf for leaf, _ in entries)
+    }
     if remember:
-        memory = Memory('scan', [
-            (steps, leaf.metainfo.get('classes'), leaf.ignore_index,
-             leaf.reduce_zero_label) for leaf, steps in about.items()])
+        memory = Memory(
+            'scan',
+            [
+                (
+                    steps,
+                    leaf.metainfo.get('classes'),
+                    leaf.ignore_index,
+                    leaf.reduce_zero_label,
+                )
+                for leaf, steps in about.items()
+            ],
+        )
         scanned = memory.look(
-            [[info['img_path'], info.get('seg_map_path', info['img_path'])]
-             for _, info in entries],
+            [
+                [info['img_path'], info.get('seg_map_path', info['img_path'])]
+                for _, info in entries
+            ],
             lambda i: scan(kind, *entries[i]),
-            worth=lambda seen: not any(map(seen.get, FAULTS)))
+            worth=lambda seen: not any(map(seen.get, FAULTS)),
+        )
         memory.keep()
     else:
         scanned = in_threads(lambda entry: scan(kind, *entry), entries)
     return [
         scan(kind, *entry, read=load)
-        if seen.get('ids') or seen.get('shape') else seen
+        if seen.get('ids') or seen.get('shape')
+        else seen
         for entry, seen in zip(entries, scanned)
     ]

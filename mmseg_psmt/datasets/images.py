@@ -1,4 +1,5 @@
 """What the data sets and their checks know of images."""
+
 import copy
 import os
 import threading
@@ -50,7 +51,8 @@ def reads_masks(pipeline: Compose) -> bool:
     return any(
         isinstance(step, LoadAnnotations)
         and type(step)._load_seg_map is LoadAnnotations._load_seg_map
-        for step in nested(pipeline))
+        for step in nested(pipeline)
+    )
 
 
 @lru_cache(maxsize=64)
@@ -70,9 +72,17 @@ def loading(leaf: BaseSegDataset) -> int:
         if 'gt_seg_map' not in loaded or len(numbers) == 3:
             return max(numbers)
     # too few can be read to tell
-    return max([1, *numbers, *(
-        number for number, step in enumerate(leaf.pipeline.transforms, 1)
-        if isinstance(step, LoadAnnotations))])
+    return max(
+        [
+            1,
+            *numbers,
+            *(
+                number
+                for number, step in enumerate(leaf.pipeline.transforms, 1)
+                if isinstance(step, LoadAnnotations)
+            ),
+        ]
+    )
 
 
 def read(leaf: BaseSegDataset, info: dict) -> dict:
@@ -91,7 +101,7 @@ def read(leaf: BaseSegDataset, info: dict) -> dict:
     """
     results, size = copy.deepcopy(info), None
     with verified(leaf, info):
-        for step in leaf.pipeline.transforms[:loading(leaf)]:
+        for step in leaf.pipeline.transforms[: loading(leaf)]:
             results = step(results)
             if size is None and 'img' in results:
                 size = results['img'].shape[:2]
@@ -109,7 +119,7 @@ def load(leaf: BaseSegDataset, info: dict) -> dict:
 def _load(leaf: BaseSegDataset, info: dict) -> Tuple[dict, int]:
     results = copy.deepcopy(info)
     loaded, size, steps = {}, None, 1
-    with seeded((0, )):
+    with seeded((0,)):
         for number, step in enumerate(leaf.pipeline.transforms, 1):
             has_mask = 'gt_seg_map' in loaded
             if isinstance(step, PhotoMask):
@@ -130,7 +140,8 @@ def _load(leaf: BaseSegDataset, info: dict) -> Tuple[dict, int]:
             if size is None:
                 size, steps = results['img'].shape[:2], number
             elif not np.array_equal(
-                    results.get('gt_seg_map'), loaded.get('gt_seg_map')):
+                results.get('gt_seg_map'), loaded.get('gt_seg_map')
+            ):
                 steps = number
             loaded = results
     return {**loaded, 'size': size}, steps

@@ -1,4 +1,5 @@
 """What an earlier run found out about files that are still the same."""
+
 import hashlib
 import json
 import os
@@ -27,8 +28,9 @@ class Memory:
     """
 
     def __init__(self, *about: Any):
-        text = repr((about, cv2.__version__, mmcv.__version__,
-                     mmseg.__version__))
+        text = repr(
+            (about, cv2.__version__, mmcv.__version__, mmseg.__version__)
+        )
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
         root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
         self.path = Path(root) / 'mmseg_psmt' / f'{name}.json'
@@ -39,10 +41,12 @@ class Memory:
         except (OSError, ValueError):
             pass
 
-    def look(self,
-             files: Sequence[Sequence[str]],
-             find: Callable[[int], dict],
-             worth: Callable[[dict], bool] = bool) -> List[dict]:
+    def look(
+        self,
+        files: Sequence[Sequence[str]],
+        find: Callable[[int], dict],
+        worth: Callable[[dict], bool] = bool,
+    ) -> List[dict]:
         """Findings of an earlier run, or of now.
 
         Args:
@@ -55,26 +59,38 @@ class Memory:
             list[dict]: Of each.
         """
         keys = in_threads(_key, files)
-        new = [i for i, key in enumerate(keys)
-               if not (self.usable and key in self.known)]
+        new = [
+            i
+            for i, key in enumerate(keys)
+            if not (self.usable and key in self.known)
+        ]
         found = dict(zip(new, in_threads(find, new)))
-        self.new = {keys[i]: finding for i, finding in found.items()
-                    if keys[i] and worth(finding)}
+        self.new = {
+            keys[i]: finding
+            for i, finding in found.items()
+            if keys[i] and worth(finding)
+        }
         self.read = len(new)
-        return [found[i] if i in found else self.known[key]
-                for i, key in enumerate(keys)]
+        return [
+            found[i] if i in found else self.known[key]
+            for i, key in enumerate(keys)
+        ]
 
     def keep(self, *others: Dict[str, dict]) -> None:
         """Write what is new, here and on other ranks."""
-        new = {key: value for part in (self.new, *others)
-               for key, value in part.items()}
+        new = {
+            key: value
+            for part in (self.new, *others)
+            for key, value in part.items()
+        }
         if not (self.usable and new):
             return
         part = self.path.with_suffix(f'.{os.getpid()}.part')
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(
-                json.dumps({**self.known, **new}), encoding='utf-8')
+                json.dumps({**self.known, **new}), encoding='utf-8'
+            )
             part.replace(self.path)
         except OSError:  # a full or read-only home
             with suppress(OSError):
@@ -86,5 +102,7 @@ def _key(paths: Sequence[str]) -> Optional[str]:
         stats = [(path, os.stat(path)) for path in paths]
     except OSError:
         return None
-    return '|'.join(f'{os.path.abspath(path)} {stat.st_size} '
-                    f'{stat.st_mtime_ns}' for path, stat in stats)
+    return '|'.join(
+        f'{os.path.abspath(path)} {stat.st_size} {stat.st_mtime_ns}'
+        for path, stat in stats
+    )

@@ -1,4 +1,5 @@
 """Endless pairs of a labeled and an unlabeled index."""
+
 from itertools import count, islice
 from typing import Iterator, Optional, Tuple
 
@@ -25,10 +26,12 @@ class PairSampler(Sampler):
             one that the ranks agree on.
     """
 
-    def __init__(self,
-                 dataset: SemiSegDataset,
-                 shuffle: bool = True,
-                 seed: Optional[int] = None):
+    def __init__(
+        self,
+        dataset: SemiSegDataset,
+        shuffle: bool = True,
+        seed: Optional[int] = None,
+    ):
         self.dataset = dataset
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
@@ -39,8 +42,11 @@ class PairSampler(Sampler):
         rank, ranks = get_dist_info()
         pairs = zip(
             InfiniteSampler(self.dataset.labeled, self.shuffle, self.seed),
-            InfiniteSampler(self.dataset.unlabeled, self.shuffle,
-                            self.seed + 1), count(rank, ranks))
+            InfiniteSampler(
+                self.dataset.unlabeled, self.shuffle, self.seed + 1
+            ),
+            count(rank, ranks),
+        )
         for labeled, unlabeled, number in islice(pairs, self.position, None):
             yield labeled, unlabeled, (self.seed, number)
 

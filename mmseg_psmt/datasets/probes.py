@@ -1,4 +1,5 @@
 """What pipelines do to pixels, found by sending probes through them."""
+
 import copy
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -20,12 +21,14 @@ ALIKE = 0.1  # share of the gray levels that a shared geometry explains
 
 class Pixels(NamedTuple):
     """An image (H, W) or (H, W, C) and the ids (H, W) of its pixels."""
+
     image: np.ndarray
     ids: Optional[np.ndarray]
 
 
 class Done(NamedTuple):
     """What a transform made, in a view or before the views."""
+
     view: str
     step: Any
     results: dict
@@ -41,8 +44,11 @@ class StepError(Exception):
 
 def name_of(step: Any) -> str:
     """Class of a transform and of those within it."""
-    names = [type(each).__name__ for each in nested(step)
-             if not isinstance(each, dict)]
+    names = [
+        type(each).__name__
+        for each in nested(step)
+        if not isinstance(each, dict)
+    ]
     inner = [name for name in names[1:] if name != 'Compose']
     return names[0] + (f' ({", ".join(inner)})' if inner else '')
 
@@ -67,7 +73,7 @@ def run(steps: List[Any], results: dict, seed: int) -> List[Done]:
                 raise StepError(step, error) from error
             done.append(Done(view, step, results))
 
-    with seeded((seed, )):
+    with seeded((seed,)):
         chain('', steps, results)
     return done
 
@@ -77,8 +83,11 @@ def pixels(results: dict) -> Optional[Pixels]:
     if 'inputs' in results:
         image = results['inputs'].permute(1, 2, 0).numpy()
         sample = results['data_samples']
-        ids = (sample.gt_sem_seg.data[0].numpy()
-               if 'gt_sem_seg' in sample else None)
+        ids = (
+            sample.gt_sem_seg.data[0].numpy()
+            if 'gt_sem_seg' in sample
+            else None
+        )
     elif 'img' in results:
         image, ids = results['img'], results.get('gt_seg_map')
     else:
@@ -94,13 +103,24 @@ def views_of(done: List[Done]) -> Dict[str, Pixels]:
     for view, _, results in done:
         views[view] = pixels(results)
         if views[view] is None:  # views by a transform of one's own
-            views.update({name: pixels(part) for name, part in results.items()
-                          if isinstance(part, dict)})
+            views.update(
+                {
+                    name: pixels(part)
+                    for name, part in results.items()
+                    if isinstance(part, dict)
+                }
+            )
     return {name: made for name, made in views.items() if made is not None}
 
 
-def probe(start: dict, shape: Tuple[int, int], seed: int, first: int = 0,
-          groups: int = GROUPS, block: int = BLOCK) -> dict:
+def probe(
+    start: dict,
+    shape: Tuple[int, int],
+    seed: int,
+    first: int = 0,
+    groups: int = GROUPS,
+    block: int = BLOCK,
+) -> dict:
     """Results with blocks of random gray levels in place of the image.
 
     Args:
@@ -118,7 +138,7 @@ def probe(start: dict, shape: Tuple[int, int], seed: int, first: int = 0,
     like, rng = start['img'], np.random.default_rng(seed)
     side = max(1, min(block, min(shape) // BLOCK))
     blocks = rng.integers(LEVELS, size=[-(-n // side) for n in shape])
-    levels = blocks.repeat(side, 0).repeat(side, 1)[:shape[0], :shape[1]]
+    levels = blocks.repeat(side, 0).repeat(side, 1)[: shape[0], : shape[1]]
     low, high = 32, 223
     if like.dtype != np.uint8:
         low, high = np.quantile(like, (0.02, 0.98))
@@ -131,8 +151,13 @@ def probe(start: dict, shape: Tuple[int, int], seed: int, first: int = 0,
     if 'gt_seg_map' not in results.setdefault('seg_fields', []):
         results['seg_fields'].append('gt_seg_map')
     ids = first + levels * groups // LEVELS
-    return {**results, 'img': image, 'gt_seg_map': ids.astype(np.uint8),
-            'img_shape': shape, 'ori_shape': shape}
+    return {
+        **results,
+        'img': image,
+        'gt_seg_map': ids.astype(np.uint8),
+        'img_shape': shape,
+        'ori_shape': shape,
+    }
 
 
 def gray(image: np.ndarray) -> np.ndarray:
@@ -141,8 +166,9 @@ def gray(image: np.ndarray) -> np.ndarray:
     return cv2.blur(image.mean(-1) if image.ndim == 3 else image, (3, 3))
 
 
-def explained(image: np.ndarray, ids: np.ndarray,
-              known: np.ndarray) -> Optional[float]:
+def explained(
+    image: np.ndarray, ids: np.ndarray, known: np.ndarray
+) -> Optional[float]:
     """Share of the variance of an image that lies between ids.
 
     Any change of the gray levels keeps it high, any other geometry than that
@@ -160,8 +186,9 @@ def explained(image: np.ndarray, ids: np.ndarray,
     counts = np.bincount(ids)
     sums = np.bincount(ids, values)[counts > 0]
     means = sums / counts[counts > 0]
-    between = np.average((means - values.mean())**2,
-                         weights=counts[counts > 0])
+    between = np.average(
+        (means - values.mean()) ** 2, weights=counts[counts > 0]
+    )
     return between / variance
 
 
@@ -180,8 +207,9 @@ def moved(one: Pixels, other: Pixels, ids: range) -> bool:
             return True
     levels = gray(one.image)
     edges = np.quantile(levels, [0.25, 0.5, 0.75])
-    share = explained(other.image, np.digitize(levels, edges),
-                      ~erased(other.image))
+    share = explained(
+        other.image, np.digitize(levels, edges), ~erased(other.image)
+    )
     return share is not None and share < ALIKE
 
 
@@ -222,6 +250,7 @@ def spoilt(before: np.ndarray, after: np.ndarray, ids: np.ndarray) -> bool:
 
 class Route(NamedTuple):
     """Transforms after the loading, and what an image enters them as."""
+
     where: str
     steps: List[Any]
     start: dict
@@ -250,10 +279,16 @@ def shrunk(start: dict) -> dict:
     """Results with image and masks of at most the size of a probe."""
     shape, size = start['img'].shape[:2], _size(start)
     rows, columns = (np.arange(n) * full // n for n, full in zip(size, shape))
-    return {**start, 'img_shape': size, 'ori_shape': size, **{
-        key: start[key][rows][:, columns]
-        for key in ('img', *start.get('seg_fields', ()))
-        if start[key].shape[:2] == shape}}
+    return {
+        **start,
+        'img_shape': size,
+        'ori_shape': size,
+        **{
+            key: start[key][rows][:, columns]
+            for key in ('img', *start.get('seg_fields', ()))
+            if start[key].shape[:2] == shape
+        },
+    }
 
 
 def _owners(dataset: Dataset) -> Iterator[Dataset]:
@@ -287,7 +322,7 @@ def _entering_last(owner: Dataset) -> Optional[dict]:
     last, seen = owner.pipeline[-1], []
     owner.pipeline[-1] = lambda results: seen.append(results) or results
     try:
-        with seeded((0, )):
+        with seeded((0,)):
             owner[0]
     except Exception:  # named by what loads the batches
         pass
@@ -304,8 +339,9 @@ def _size(start: dict) -> Tuple[int, int]:
 
 def _depth(image: np.ndarray) -> str:
     channels = image.shape[2] if image.ndim == 3 else 1
-    return (f'images of {channels} channel{"s" * (channels > 1)} in '
-            f'{image.dtype}')
+    return (
+        f'images of {channels} channel{"s" * (channels > 1)} in {image.dtype}'
+    )
 
 
 def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
@@ -316,8 +352,9 @@ def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
         dataset (Dataset): Its images are loaded.
     """
     for where, steps, start in routes(dataset):
-        stock = (start['img'].dtype == np.uint8
-                 and start['img'].shape[2:] == (3, ))
+        stock = start['img'].dtype == np.uint8 and start['img'].shape[2:] == (
+            3,
+        )
         faults, named = {}, f'the {kind} pipeline of {where}'
         for seed in range(4 if stock else 24):
             try:
@@ -326,7 +363,8 @@ def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
                 faults[name_of(error.step)] = (
                     f'fails on {_depth(start["img"])} '
                     f'({reason(error.error)}): take it out, fix it, or put '
-                    'one in its place that suits such images')
+                    'one in its place that suits such images'
+                )
         for seed in range(0 if stock else 32):
             given = probe(start, SMALL, seed, groups=LEVELS)
             try:
@@ -340,10 +378,14 @@ def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
                 if made is None or made.ids is None:
                     break
                 if spoilt(last.image, made.image, made.ids):
-                    faults.setdefault(name_of(step), (
-                        f'makes noise of {_depth(start["img"])}, or cuts '
-                        'them off: it is made for 8 bits. Take it out, or '
-                        'convert the images to 8 bits before it'))
+                    faults.setdefault(
+                        name_of(step),
+                        (
+                            f'makes noise of {_depth(start["img"])}, or cuts '
+                            'them off: it is made for 8 bits. Take it out, or '
+                            'convert the images to 8 bits before it'
+                        ),
+                    )
                     break
                 before[view] = made
         for name, fault in faults.items():
@@ -359,8 +401,11 @@ def view_problems(unlabeled: Dataset) -> Iterator[str]:
     ids = range(1, 1 + GROUPS)
     for where, steps, start in routes(unlabeled):
         try:
-            entering = [done.results for done in run(steps, start, 0)
-                        if not done.view and 'img' in done.results]
+            entering = [
+                done.results
+                for done in run(steps, start, 0)
+                if not done.view and 'img' in done.results
+            ]
         except StepError:
             continue  # named by step_problems
         base = entering[-1] if entering else start
@@ -371,19 +416,26 @@ def view_problems(unlabeled: Dataset) -> Iterator[str]:
         if np.prod(size) > np.prod(SMALL):
             mover = _mover(last, base, SMALL, 64, ids)
         # what moves pixels of another size may not move those
-        mover = _mover(last, base, size,
-                       64 if mover or np.prod(size) <= np.prod(SMALL) else 4,
-                       ids)
+        mover = _mover(
+            last,
+            base,
+            size,
+            64 if mover or np.prod(size) <= np.prod(SMALL) else 4,
+            ids,
+        )
         if mover:
             view, name = mover
-            yield (f'{name} in view {view!r} of the unlabeled pipeline of '
-                   f'{where} moves pixels, and so the pseudo labels belong '
-                   'elsewhere: put it before MultiView, the views must share '
-                   'their geometry')
+            yield (
+                f'{name} in view {view!r} of the unlabeled pipeline of '
+                f'{where} moves pixels, and so the pseudo labels belong '
+                'elsewhere: put it before MultiView, the views must share '
+                'their geometry'
+            )
 
 
-def _mover(last: List[Any], base: dict, shape: Tuple[int, int], seeds: int,
-           ids: range) -> Optional[Tuple[str, str]]:
+def _mover(
+    last: List[Any], base: dict, shape: Tuple[int, int], seeds: int, ids: range
+) -> Optional[Tuple[str, str]]:
     """View and transform by which the views part."""
     for seed in range(seeds):
         given = probe(base, shape, seed, ids[0])
@@ -392,7 +444,8 @@ def _mover(last: List[Any], base: dict, shape: Tuple[int, int], seeds: int,
         except StepError:
             given.pop('gt_seg_map')
             given['seg_fields'] = [
-                key for key in given['seg_fields'] if key != 'gt_seg_map']
+                key for key in given['seg_fields'] if key != 'gt_seg_map'
+            ]
             try:
                 done = run(last, given, seed)
             except StepError:
@@ -404,8 +457,11 @@ def _mover(last: List[Any], base: dict, shape: Tuple[int, int], seeds: int,
         origin = pixels(given)
         for view, step, results in done:
             made = pixels(results)
-            if (view in ('weak', 'strong') and made is not None
-                    and moved(origin, made, ids)):
+            if (
+                view in ('weak', 'strong')
+                and made is not None
+                and moved(origin, made, ids)
+            ):
                 return view, name_of(step)
         return 'strong', name_of(last[0])
     return None
@@ -421,19 +477,36 @@ def mask_problems(labeled: Dataset) -> Iterator[str]:
         for seed in range(16):
             for block in BLOCK, LARGEST:  # a small one is lost in a resize
                 try:
-                    done = run(steps, probe(start, _size(start), seed,
-                                            groups=groups, block=block), seed)
+                    done = run(
+                        steps,
+                        probe(
+                            start,
+                            _size(start),
+                            seed,
+                            groups=groups,
+                            block=block,
+                        ),
+                        seed,
+                    )
                 except StepError:
                     apart = None
                     break
-                apart = next((step for _, step, results in done
-                              if _apart(pixels(results), groups)), None)
+                apart = next(
+                    (
+                        step
+                        for _, step, results in done
+                        if _apart(pixels(results), groups)
+                    ),
+                    None,
+                )
                 if apart is None:
                     break
             if apart is not None:
-                yield (f'{name_of(apart)} in the labeled pipeline of {where} '
-                       'moves the image and not its mask: have it move '
-                       "every key of results['seg_fields'] alike")
+                yield (
+                    f'{name_of(apart)} in the labeled pipeline of {where} '
+                    'moves the image and not its mask: have it move '
+                    "every key of results['seg_fields'] alike"
+                )
                 break
 
 
@@ -471,8 +544,9 @@ def fills(dataset: Dataset, first: int = 0) -> Dict[int, str]:
     for _, steps, start in routes(dataset):
         for seed in range(4):
             try:
-                done = run(steps, probe(start, _size(start), seed, first, 2),
-                           seed)
+                done = run(
+                    steps, probe(start, _size(start), seed, first, 2), seed
+                )
             except StepError:
                 continue
             for view, step, results in done:

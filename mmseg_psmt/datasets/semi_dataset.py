@@ -1,4 +1,5 @@
 """Labeled and unlabeled images side by side."""
+
 import os.path as osp
 from typing import Dict, Iterator, Tuple, Union
 
@@ -37,8 +38,9 @@ class SemiSegDataset(Dataset):
         FileNotFoundError: If the root, a list or a listed file is missing.
     """
 
-    def __init__(self, labeled: Union[dict, Dataset],
-                 unlabeled: Union[dict, Dataset]):
+    def __init__(
+        self, labeled: Union[dict, Dataset], unlabeled: Union[dict, Dataset]
+    ):
         self.labeled = build_part('labeled', labeled)
         self.unlabeled = build_part('unlabeled', unlabeled)
         _check_files('labeled', self.labeled)
@@ -54,7 +56,8 @@ class SemiSegDataset(Dataset):
         return len(self.unlabeled)
 
     def __getitem__(
-            self, pair: Tuple[int, int, Tuple[int, int]]) -> Dict[str, dict]:
+        self, pair: Tuple[int, int, Tuple[int, int]]
+    ) -> Dict[str, dict]:
         """Views of one pair.
 
         Args:
@@ -68,7 +71,8 @@ class SemiSegDataset(Dataset):
         if not isinstance(pair, tuple):
             raise TypeError(
                 'SemiSegDataset takes a (labeled, unlabeled, seed) triple, '
-                f'got {pair!r}: use sampler=dict(type="PairSampler")')
+                f'got {pair!r}: use sampler=dict(type="PairSampler")'
+            )
         labeled, unlabeled, seed = pair
         with seeded(seed):
             item = self._load('labeled', self.labeled, labeled)
@@ -80,7 +84,8 @@ class SemiSegDataset(Dataset):
             raise ValueError(
                 f'The pipelines give the views {list(views)}; {missing} is '
                 'missing. End the unlabeled pipeline with '
-                "dict(type='MultiView', weak=[...], strong=[...])")
+                "dict(type='MultiView', weak=[...], strong=[...])"
+            )
         for name in photos:
             unpack_photo_mask(photos[name], self.num_classes)
         return views
@@ -94,8 +99,10 @@ class SemiSegDataset(Dataset):
             dict: ``inputs`` and ``data_samples`` of the view ``labeled`` of
             each labeled image, then of ``strong`` of each unlabeled one.
         """
-        for kind, part, view in (('labeled', self.labeled, 'labeled'),
-                                 ('unlabeled', self.unlabeled, 'strong')):
+        for kind, part, view in (
+            ('labeled', self.labeled, 'labeled'),
+            ('unlabeled', self.unlabeled, 'strong'),
+        ):
             for index in range(len(part)):
                 item = self._load(kind, part, index)
                 yield item if 'inputs' in item else item[view]
@@ -108,13 +115,16 @@ class SemiSegDataset(Dataset):
         except Exception as error:
             info = part.get_data_info(index)
             files = ' or '.join(
-                info[key] for key in ('img_path', 'seg_map_path')
-                if info.get(key))
+                info[key]
+                for key in ('img_path', 'seg_map_path')
+                if info.get(key)
+            )
             raise RuntimeError(
                 f'{files} of the {kind} images fails in the pipeline '
                 f'({reason(error)}): if a file is missing or broken, restore '
                 'it and go on with --resume; tools/check_data.py CONFIG '
-                'reads every file') from error
+                'reads every file'
+            ) from error
 
 
 def mark_photos(leaf: Dataset, num_classes: int) -> None:
@@ -136,24 +146,30 @@ def _prepare(kind: str, cfg: Union[dict, Dataset]) -> Union[dict, Dataset]:
     if is_type(DATASETS, cfg.get('type'), MultiImageMixDataset):
         # mosaics ask for the image after the last, too: it is the first
         cfg['dataset'] = dict(
-            type=RepeatDataset, times=1, dataset=cfg['dataset'])
-    if (kind == 'unlabeled'
-            and is_type(DATASETS, cfg.get('type'), ConcatDataset)):
+            type=RepeatDataset, times=1, dataset=cfg['dataset']
+        )
+    if kind == 'unlabeled' and is_type(
+        DATASETS, cfg.get('type'), ConcatDataset
+    ):
         # of which only the images count
-        cfg.setdefault('ignore_keys', [
-            'classes', 'palette', 'label_map', 'reduce_zero_label'])
+        cfg.setdefault(
+            'ignore_keys',
+            ['classes', 'palette', 'label_map', 'reduce_zero_label'],
+        )
     root, ann_file = cfg.get('data_root') or '', cfg.get('ann_file') or ''
     if ann_file and isdir(osp.join(root, ann_file), cfg.get('backend_args')):
         raise ValueError(
             f'ann_file of the {kind} images is the folder '
-            f'{osp.join(root, ann_file)}: give the list of their names in it')
+            f'{osp.join(root, ann_file)}: give the list of their names in it'
+        )
     for path in (root, osp.join(root, ann_file)):
         if path and not exists(path, cfg.get('backend_args')):
             raise FileNotFoundError(
                 f'{path} does not exist, where the {kind} images should be '
                 'found: put or link the data there, or change data_root or '
                 'ann_file (the configs of this project read the environment '
-                'variable PSMT_DATA)')
+                'variable PSMT_DATA)'
+            )
     return cfg
 
 
@@ -177,7 +193,8 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
         except UnicodeDecodeError as error:
             raise ValueError(
                 f'The {kind} list {source(leaf)} is no UTF-8 text ({error}): '
-                'save it as such') from error
+                'save it as such'
+            ) from error
         if not found:
             raise ValueError(f'The {kind} list {source(leaf)} names no image')
     dataset.full_init()
@@ -197,12 +214,17 @@ def _check_files(kind: str, dataset: Dataset) -> None:
             if '\ufeff' in (path or ''):
                 remedy = 'save the list without a byte order mark'
             elif osp.basename(path or '') in (
-                    leaf.img_suffix, leaf.seg_map_suffix):
+                leaf.img_suffix,
+                leaf.seg_map_suffix,
+            ):
                 remedy = 'take the blank line out of the list'
             if key == 'seg_map_path' and kind == 'unlabeled':
-                remedy += (', or take LoadAnnotations out of the pipeline: '
-                           'unlabeled images need no masks')
+                remedy += (
+                    ', or take LoadAnnotations out of the pipeline: '
+                    'unlabeled images need no masks'
+                )
             raise FileNotFoundError(
                 f'{path or key} is no file but is wanted for image '
                 f'{info["sample_idx"]} of the {kind} list {source(leaf)}: '
-                f'{remedy}')
+                f'{remedy}'
+            )

@@ -1,4 +1,5 @@
 """Images without masks: folders, patterns, lists."""
+
 import logging
 import os.path as osp
 from collections import Counter
@@ -57,34 +58,51 @@ class UnlabeledFolder(BaseSegDataset):
             names a file that does not exist.
     """
 
-    def __init__(self,
-                 images: Union[str, Sequence[str]],
-                 pipeline: List[dict],
-                 data_root: Optional[str] = None,
-                 broken: str = 'skip',
-                 metainfo: Optional[dict] = None,
-                 lazy_init: bool = False):
+    def __init__(
+        self,
+        images: Union[str, Sequence[str]],
+        pipeline: List[dict],
+        data_root: Optional[str] = None,
+        broken: str = 'skip',
+        metainfo: Optional[dict] = None,
+        lazy_init: bool = False,
+    ):
         self.images = [images] if isinstance(images, str) else images
-        require('images of UnlabeledFolder', images, 'a path or several, '
-                'not empty', lambda _: isinstance(self.images, (list, tuple))
-                and self.images and all(
-                    isinstance(path, str) and path for path in self.images))
-        require('broken', broken, "'skip' or 'refuse'",
-                lambda x: x in ('skip', 'refuse'))
+        require(
+            'images of UnlabeledFolder',
+            images,
+            'a path or several, not empty',
+            lambda _: (
+                isinstance(self.images, (list, tuple))
+                and self.images
+                and all(isinstance(path, str) and path for path in self.images)
+            ),
+        )
+        require(
+            'broken',
+            broken,
+            "'skip' or 'refuse'",
+            lambda x: x in ('skip', 'refuse'),
+        )
         self.broken = broken
         super().__init__(
             data_prefix=dict(img_path=', '.join(self.images)),
             pipeline=pipeline,
             data_root=data_root,
             metainfo=metainfo,
-            lazy_init=True)
+            lazy_init=True,
+        )
         unmet = 'LoadAnnotations' if reads_masks(self.pipeline) else None
-        if any(getattr(step, 'cat_max_ratio', 1) < 1
-               for step in nested(self.pipeline)):
+        if any(
+            getattr(step, 'cat_max_ratio', 1) < 1
+            for step in nested(self.pipeline)
+        ):
             unmet = 'cat_max_ratio'
         if unmet:
-            raise ValueError(f'{unmet} needs masks, UnlabeledFolder has '
-                             'none: take it out of the pipeline')
+            raise ValueError(
+                f'{unmet} needs masks, UnlabeledFolder has '
+                'none: take it out of the pipeline'
+            )
         if not lazy_init:
             self.full_init()
 
@@ -99,12 +117,14 @@ class UnlabeledFolder(BaseSegDataset):
                     f'{self._join(pattern)} holds no image: images takes a '
                     'folder, a glob pattern, an image or a .txt list, and '
                     f'files that end in {", ".join(SUFFIXES)} in upper or '
-                    'lower case')
+                    'lower case'
+                )
             images |= found
             others |= files - found
         self.others = Counter(_suffix(path) or 'none' for path in others)
-        once = {osp.realpath(path): path
-                for path in sorted(images, reverse=True)}
+        once = {
+            osp.realpath(path): path for path in sorted(images, reverse=True)
+        }
         return [
             dict(img_path=path, seg_fields=[])
             for path in sorted(once.values())
@@ -118,13 +138,18 @@ class UnlabeledFolder(BaseSegDataset):
             f'{len(images)} unlabeled images in {", ".join(self.images)}, '
             'decoding each that no earlier run has. Files of other '
             f'suffixes: {others or 0}',
-            logger='current')
+            logger='current',
+        )
         rank, ranks = get_rank(), get_world_size()
-        share, memory = images[rank::ranks], Memory(
-            'decode', self.pipeline.transforms[0], self.backend_args)
-        seen = memory.look([[info['img_path']] for info in share],
-                           lambda i: self._look_at(share[i]),
-                           worth=lambda found: 'fault' not in found)
+        share, memory = (
+            images[rank::ranks],
+            Memory('decode', self.pipeline.transforms[0], self.backend_args),
+        )
+        seen = memory.look(
+            [[info['img_path']] for info in share],
+            lambda i: self._look_at(share[i]),
+            worth=lambda found: 'fault' not in found,
+        )
         shares = all_gather_object((seen, memory.new))
         for other, (seen, _) in enumerate(shares):
             for info, found in zip(images[other::ranks], seen):
@@ -138,12 +163,18 @@ class UnlabeledFolder(BaseSegDataset):
             return good
         report = (
             f'{len(images) - len(good)} of {len(images)} unlabeled images '
-            f'are broken, {len(good)} remain:' + ''.join(
+            f'are broken, {len(good)} remain:'
+            + ''.join(
                 f'\n  {info["img_path"]}: {info["fault"]}'
-                for info in images if 'fault' in info))
+                for info in images
+                if 'fault' in info
+            )
+        )
         if self.broken == 'refuse' or not good:
-            raise ValueError(f'{report}\nReplace or remove these files' + (
-                ", or set broken='skip'" if good else ''))
+            raise ValueError(
+                f'{report}\nReplace or remove these files'
+                + (", or set broken='skip'" if good else '')
+            )
         print_log(report, logger='current', level=logging.WARNING)
         return good
 
@@ -167,11 +198,13 @@ class UnlabeledFolder(BaseSegDataset):
                     f'one stands in for it: {fault}',
                     logger='current',
                     # the other ranks print nothing below an error
-                    level=logging.ERROR if get_rank() else logging.WARNING)
+                    level=logging.ERROR if get_rank() else logging.WARNING,
+                )
         else:
             raise ValueError(
                 f'{i + 1 - idx} unlabeled images in a row can no longer be '
-                f'loaded, the last is {fault}')
+                f'loaded, the last is {fault}'
+            )
         return Compose(rest)(results)
 
     def _join(self, path: str) -> str:
@@ -181,8 +214,8 @@ class UnlabeledFolder(BaseSegDataset):
         paths = [self._join(pattern)]
         if not osp.exists(paths[0]):
             paths = glob(
-                osp.join(escape(self.data_root or ''), pattern),
-                recursive=True)
+                osp.join(escape(self.data_root or ''), pattern), recursive=True
+            )
         for path in paths:
             if osp.isdir(path):
                 inside = glob(osp.join(escape(path), '**/*'), recursive=True)
@@ -196,15 +229,17 @@ class UnlabeledFolder(BaseSegDataset):
         try:
             lines = list_from_file(path, encoding='utf-8-sig')
         except UnicodeDecodeError as error:
-            raise ValueError(f'The list {path} is no UTF-8 text ({error}): '
-                             'save it as such') from error
+            raise ValueError(
+                f'The list {path} is no UTF-8 text ({error}): save it as such'
+            ) from error
         for number, line in enumerate(lines, 1):
             image = self._join(line.strip())
             if line.strip() and not osp.isfile(image):
                 raise FileNotFoundError(
                     f'{image} of line {number} in {path} does not exist: '
                     'the paths in a list have their suffix and are relative '
-                    'to data_root, if that is set')
+                    'to data_root, if that is set'
+                )
             if line.strip():
                 yield image
 

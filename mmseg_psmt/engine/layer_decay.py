@@ -1,4 +1,5 @@
 """Layer-wise learning rates for the student within PSMT."""
+
 import re
 from typing import Dict, List, Sequence, Tuple
 
@@ -10,13 +11,15 @@ from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 # 'stages.1.blocks.2.', 'stages_1.blocks.2.', 'blocks.4.0.', 'layer2.1.'
 _BLOCK = re.compile(
     r'(?:^|\.)(?:stage|layer|block)s?[._]?(\d+)\.'
-    r'(?:(?:blocks\.|layers\.)?(\d+)\.)?')
+    r'(?:(?:blocks\.|layers\.)?(\d+)\.)?'
+)
 _TOKENS = re.compile(r'(^|\.)(\w+_token|\w*pos_embed)$')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class PSMTLayerDecayOptimizerConstructor(LearningRateDecayOptimizerConstructor
-                                         ):
+class PSMTLayerDecayOptimizerConstructor(
+    LearningRateDecayOptimizerConstructor
+):
     """:class:`LearningRateDecayOptimizerConstructor` for each net of PSMT.
 
     The parent finds the layer of a parameter by a name that begins with
@@ -29,8 +32,9 @@ class PSMTLayerDecayOptimizerConstructor(LearningRateDecayOptimizerConstructor
     and ``num_layers``, which others count for themselves.
     """
 
-    def add_params(self, params: List[dict], module: nn.Module,
-                   **kwargs) -> None:
+    def add_params(
+        self, params: List[dict], module: nn.Module, **kwargs
+    ) -> None:
         nets = [module.segmentor]
         if module.teachers.warming_up:
             nets += module.teachers
@@ -52,26 +56,35 @@ class PSMTLayerDecayOptimizerConstructor(LearningRateDecayOptimizerConstructor
         cfg = self.paramwise_cfg
         if cfg.get('decay_type', 'layer_wise') != 'layer_wise':
             raise ValueError(
-                f"paramwise_cfg.decay_type={cfg['decay_type']!r} is for "
-                f"ConvNeXt, not for {kind}: set it to 'layer_wise'")
-        depths, last = block_depths([
-            name for name, _ in net.backbone.named_parameters()])
+                f'paramwise_cfg.decay_type={cfg["decay_type"]!r} is for '
+                f"ConvNeXt, not for {kind}: set it to 'layer_wise'"
+            )
+        depths, last = block_depths(
+            [name for name, _ in net.backbone.named_parameters()]
+        )
         if cfg.get('num_layers', last - 1) != last - 1:
             raise ValueError(
-                f"paramwise_cfg.num_layers is {cfg['num_layers']}, but {kind} "
-                f'has {last - 1} blocks: leave it out')
+                f'paramwise_cfg.num_layers is {cfg["num_layers"]}, but {kind} '
+                f'has {last - 1} blocks: leave it out'
+            )
         groups: Dict[tuple, dict] = {}
         for name, param in net.named_parameters():
             if not param.requires_grad:
                 continue
             depth = depths.get(name.removeprefix('backbone.'), last)
             decays = param.dim() > 1 and not _TOKENS.search(name)
-            scale = cfg['decay_rate']**(last - depth)
-            group = groups.setdefault((depth, decays), dict(
-                params=[], param_names=[], lr_scale=scale,
-                lr=scale * self.base_lr,
-                weight_decay=self.base_wd if decays else 0.,
-                group_name=f'layer_{depth}_{"" if decays else "no_"}decay'))
+            scale = cfg['decay_rate'] ** (last - depth)
+            group = groups.setdefault(
+                (depth, decays),
+                dict(
+                    params=[],
+                    param_names=[],
+                    lr_scale=scale,
+                    lr=scale * self.base_lr,
+                    weight_decay=self.base_wd if decays else 0.0,
+                    group_name=f'layer_{depth}_{"" if decays else "no_"}decay',
+                ),
+            )
             group['params'].append(param)
             group['param_names'].append(name)
         return [*groups.values()]

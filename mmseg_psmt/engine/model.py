@@ -1,4 +1,5 @@
 """What the hooks do with the model of a runner."""
+
 from typing import Callable
 
 import torch

@@ -1,4 +1,5 @@
 """mIoU of the teachers, and of each net beside them."""
+
 import logging
 from typing import Dict, List, Sequence
 
@@ -38,16 +39,21 @@ class TeacherStudentIoUMetric(IoUMetric):
         super().process(data_batch, data_samples)
         for sample in data_samples:
             prediction = sample['pred_sem_seg']['data']
-            labels = {name: sample[f'{name}_sem_seg'] for name in self.nets
-                      if f'{name}_sem_seg' in sample}
-            if labels and not any(x['data'] is prediction
-                                  for x in labels.values()):
+            labels = {
+                name: sample[f'{name}_sem_seg']
+                for name in self.nets
+                if f'{name}_sem_seg' in sample
+            }
+            if labels and not any(
+                x['data'] is prediction for x in labels.values()
+            ):
                 self.merged = True
                 continue
             for name, label in labels.items():
                 if label['data'] is not prediction:
                     self.nets[name].process(
-                        data_batch, [{**sample, 'pred_sem_seg': label}])
+                        data_batch, [{**sample, 'pred_sem_seg': label}]
+                    )
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
         """Those of the parent; keeps the IoU of each class."""
@@ -63,7 +69,9 @@ class TeacherStudentIoUMetric(IoUMetric):
                 'Augmented predictions are merged for the first of '
                 'model.predict_with alone, which is scored: set '
                 'model.predict_with=student to score the student so',
-                logger='current', level=logging.WARNING)
+                logger='current',
+                level=logging.WARNING,
+            )
         scored = self._scored()
         metrics = super().evaluate(size)
         for name in scored:
@@ -73,7 +81,8 @@ class TeacherStudentIoUMetric(IoUMetric):
     def _scored(self) -> List[str]:
         """Nets with a result on any rank; one may have had no image."""
         found = all_gather_object(
-            [name for name, net in self.nets.items() if net.results])
+            [name for name, net in self.nets.items() if net.results]
+        )
         return [name for name in self.nets if name in sum(found, [])]
 
     @BaseMetric.dataset_meta.setter

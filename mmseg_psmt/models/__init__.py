@@ -11,7 +11,17 @@ from .t_vat import TVAT, t_vat
 from .tta import SemiSegTTAModel
 
 __all__ = [
-    'ConfCELoss', 'DPTNeck', 'HeadTap', 'PSMT', 'SemiSegDataPreProcessor',
-    'SemiSegTTAModel', 'SoftmaxMSELoss', 'TVAT', 'conf_ce', 'ema_update_',
-    'ensemble', 'ramp', 't_vat'
+    'ConfCELoss',
+    'DPTNeck',
+    'HeadTap',
+    'PSMT',
+    'SemiSegDataPreProcessor',
+    'SemiSegTTAModel',
+    'SoftmaxMSELoss',
+    'TVAT',
+    'conf_ce',
+    'ema_update_',
+    'ensemble',
+    'ramp',
+    't_vat',
 ]

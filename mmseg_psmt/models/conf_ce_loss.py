@@ -1,4 +1,5 @@
 """Conf-CE: cross-entropy weighted by the teachers' confidence."""
+
 from numbers import Real
 from typing import Optional
 
@@ -41,21 +42,24 @@ def average_over(values: Tensor, counted: Tensor, among: Tensor) -> Tensor:
 def _check(threshold: float, reduction: str, per_class: bool) -> None:
     if not (isinstance(threshold, Real) and 0 <= threshold <= 1):
         raise ValueError(
-            f'threshold is a probability in [0, 1], got {threshold!r}')
+            f'threshold is a probability in [0, 1], got {threshold!r}'
+        )
     if reduction not in ('kept', 'valid'):
         raise ValueError(
-            f"reduction must be 'kept' or 'valid', got {reduction!r}")
+            f"reduction must be 'kept' or 'valid', got {reduction!r}"
+        )
     if per_class not in (True, False):
-        raise ValueError(
-            f'per_class must be True or False, got {per_class!r}')
+        raise ValueError(f'per_class must be True or False, got {per_class!r}')
 
 
-def conf_ce(logits: Tensor,
-            targets: Tensor,
-            threshold: float = THRESHOLD,
-            valid: Optional[Tensor] = None,
-            reduction: str = 'valid',
-            per_class: bool = True) -> Tensor:
+def conf_ce(
+    logits: Tensor,
+    targets: Tensor,
+    threshold: float = THRESHOLD,
+    valid: Optional[Tensor] = None,
+    reduction: str = 'valid',
+    per_class: bool = True,
+) -> Tensor:
     """Confidence-weighted cross-entropy of PS-MT (arXiv 2111.12903, sec. 3.2).
 
     With ``c = max softmax(targets)``, a pixel with ``c >= threshold`` costs
@@ -86,10 +90,12 @@ def conf_ce(logits: Tensor,
         if valid is None:
             valid = torch.ones_like(targets[:, 0], dtype=torch.bool)
         confidence, label, kept = confident_pixels(
-            targets, threshold, valid, per_class)
+            targets, threshold, valid, per_class
+        )
         confidence = masked(confidence, kept)
     loss = confidence * F.cross_entropy(
-        masked(logits.float(), kept), label, reduction='none')
+        masked(logits.float(), kept), label, reduction='none'
+    )
     return average_over(loss, kept, kept if reduction == 'kept' else valid)
 
 
@@ -108,19 +114,26 @@ class ConfCELoss(nn.Module):
             True; the paper has one for all.
     """
 
-    def __init__(self,
-                 threshold: float = THRESHOLD,
-                 reduction: str = 'valid',
-                 per_class: bool = True):
+    def __init__(
+        self,
+        threshold: float = THRESHOLD,
+        reduction: str = 'valid',
+        per_class: bool = True,
+    ):
         super().__init__()
         _check(threshold, reduction, per_class)
         self.per_class = per_class
         self.threshold = threshold
         self.reduction = reduction
 
-    def forward(self,
-                logits: Tensor,
-                targets: Tensor,
-                valid: Optional[Tensor] = None) -> Tensor:
-        return conf_ce(logits, targets, self.threshold, valid, self.reduction,
-                       self.per_class)
+    def forward(
+        self, logits: Tensor, targets: Tensor, valid: Optional[Tensor] = None
+    ) -> Tensor:
+        return conf_ce(
+            logits,
+            targets,
+            self.threshold,
+            valid,
+            self.reduction,
+            self.per_class,
+        )

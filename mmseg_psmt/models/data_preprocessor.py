@@ -1,4 +1,5 @@
 """Normalize, pad and stack every view of a semi-supervised batch."""
+
 from typing import Any, Dict
 
 import torch
@@ -46,20 +47,23 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
         }
         inputs = {name: view['inputs'] for name, view in batch.items()}
         weak = inputs['weak']
-        inputs['valid'] = weak.new_full((len(weak), *weak.shape[2:]),
-                                        not self.mask_padding,
-                                        dtype=torch.bool)
+        inputs['valid'] = weak.new_full(
+            (len(weak), *weak.shape[2:]),
+            not self.mask_padding,
+            dtype=torch.bool,
+        )
         for mask, image in zip(inputs['valid'], data['weak']['inputs']):
-            mask[:image.shape[1], :image.shape[2]] = True
+            mask[: image.shape[1], : image.shape[2]] = True
         for name in ('weak', 'strong'):
-            for mask, sample in zip(inputs['valid'],
-                                    batch[name]['data_samples']):
+            for mask, sample in zip(
+                inputs['valid'], batch[name]['data_samples']
+            ):
                 if 'valid' in sample:
                     photo = sample.valid.data[0]
-                    mask[:photo.shape[0], :photo.shape[1]] &= photo
+                    mask[: photo.shape[0], : photo.shape[1]] &= photo
         return dict(
             inputs=inputs,
             data_samples={
-                name: view['data_samples']
-                for name, view in batch.items()
-            })
+                name: view['data_samples'] for name, view in batch.items()
+            },
+        )

@@ -1,4 +1,5 @@
 """Between a plain transformer and the head of DPT."""
+
 from typing import List, Sequence, Tuple
 
 import torch.nn as nn

@@ -1,4 +1,5 @@
 """Exponential moving average of a network."""
+
 from typing import Dict, Tuple
 
 import torch
@@ -15,20 +16,20 @@ def _check_names(target: Dict[str, Tensor], source: Dict[str, Tensor]) -> None:
     if alone:
         raise ValueError(
             'target and source must have the same parameters and buffers, '
-            f'these stand in one of them only: {sorted(alone)[:5]}')
+            f'these stand in one of them only: {sorted(alone)[:5]}'
+        )
     for name, tensor in target.items():
         other = source[name]
         if (tensor.shape, tensor.dtype) != (other.shape, other.dtype):
             raise ValueError(
                 f'{name} is {tuple(tensor.shape)} {tensor.dtype} in the '
                 f'target but {tuple(other.shape)} {other.dtype} in the '
-                'source')
+                'source'
+            )
 
 
 @torch.no_grad()
-def ema_update_(target: nn.Module,
-                source: nn.Module,
-                decay: float) -> None:
+def ema_update_(target: nn.Module, source: nn.Module, decay: float) -> None:
     """``target = decay * target + (1 - decay) * source``, in place.
 
     Floating-point buffers, such as BN statistics, are averaged like the
@@ -55,15 +56,19 @@ def ema_update_(target: nn.Module,
                 f'{name} is {tensor.dtype}, in which an average with a decay '
                 f'of {decay} never moves: keep weights in float32 and compute '
                 "with less, as mmengine's AmpOptimWrapper(dtype='bfloat16') "
-                'does')
+                'does'
+            )
     for name, buffer in buffers.items():
         if buffer.is_floating_point():
             averaged[name] = buffer
         else:
             buffer.copy_(source_buffers[name])
     sources = {**source_params, **source_buffers}
-    pairs = [(tensor, sources[name]) for name, tensor in averaged.items()
-             if tensor is not sources[name]]  # a shared backbone
+    pairs = [
+        (tensor, sources[name])
+        for name, tensor in averaged.items()
+        if tensor is not sources[name]
+    ]  # a shared backbone
     if pairs and decay == 0:
         torch._foreach_copy_(*map(list, zip(*pairs)))  # NaN * 0 is no 0
     elif pairs:

@@ -1,4 +1,5 @@
 """What PS-MT knows of backbones, whoever wrote them."""
+
 import re
 from contextlib import contextmanager
 from typing import Any, Iterator, List
@@ -44,8 +45,11 @@ def patch_size(backbone: nn.Module) -> int:
     Those with patches of 4 go on to merge them, and pad what is no multiple.
     """
     for name, module in backbone.named_modules():
-        if (isinstance(module, nn.Conv2d) and 'patch_embed' in name
-                and module.stride == module.kernel_size):
+        if (
+            isinstance(module, nn.Conv2d)
+            and 'patch_embed' in name
+            and module.stride == module.kernel_size
+        ):
             return module.stride[0] if module.stride[0] >= 8 else 1
     return 1
 
@@ -68,10 +72,12 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
     shapes: List[str] = []
     problems: List[str] = []
 
-    def look(module: nn.Module, state_dict: dict, prefix: str,
-             *args: Any) -> None:
+    def look(
+        module: nn.Module, state_dict: dict, prefix: str, *args: Any
+    ) -> None:
         shapes[:] = [
-            name for name, value in module.state_dict().items()
+            name
+            for name, value in module.state_dict().items()
             if prefix + name in state_dict
             and state_dict[prefix + name].shape != value.shape
         ]
@@ -80,25 +86,35 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
         own = module.state_dict()
         parts = {name.split('.')[0] for name in own}
         missing = [
-            name for name in keys.missing_keys if name in own
+            name
+            for name in keys.missing_keys
+            if name in own
             and own[name].is_floating_point()  # no counter or index
             and not _TAP_NORM.fullmatch(name)
         ]
-        unused = [name for name in keys.unexpected_keys
-                  if name.split('.')[0] in parts]
+        unused = [
+            name
+            for name in keys.unexpected_keys
+            if name.split('.')[0] in parts
+        ]
         problems[:] = [
             f'{len(names)} {what} ({", ".join(names[:3])}'
             f'{", ..." * (len(names) > 3)})'
             for names, what in (
                 (missing, 'of its weights are not in the checkpoint'),
                 (unused, 'weights of the checkpoint have no place in it'),
-                (shapes[:] if len(shapes) > len(own) / 10 else [],
-                 'have another shape'))
+                (
+                    shapes[:] if len(shapes) > len(own) / 10 else [],
+                    'have another shape',
+                ),
+            )
             if names
         ]
 
-    handles = (backbone.register_load_state_dict_pre_hook(look),
-               backbone.register_load_state_dict_post_hook(judge))
+    handles = (
+        backbone.register_load_state_dict_pre_hook(look),
+        backbone.register_load_state_dict_post_hook(judge),
+    )
     try:
         yield
     finally:
@@ -113,4 +129,5 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
             'the options that the weights were trained with (DINOv2: '
             'layer_scale_init_value=1e-5), convert them '
             "(tools/model_converters), or name their prefix ('backbone.') in "
-            'init_cfg')
+            'init_cfg'
+        )

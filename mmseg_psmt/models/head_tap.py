@@ -1,4 +1,5 @@
 """Where T-VAT enters a decode head."""
+
 import copy
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, List, Optional, Tuple, Union
@@ -28,7 +29,8 @@ def _tensors(inputs: Inputs) -> Iterator[Tensor]:
         raise TypeError(
             'T-VAT cannot perturb the inputs of a head that are not '
             'tensors alone: name a submodule with model.perturb_at, '
-            "such as 'conv_seg', or set model.tvat=None")
+            "such as 'conv_seg', or set model.tvat=None"
+        )
 
 
 def _filled(inputs: Inputs, parts: Iterator[Tensor]) -> Inputs:
@@ -62,18 +64,24 @@ class HeadTap:
         else:
             head.get_submodule(self.site).register_forward_pre_hook(self._hook)
 
-    def _hook(self, module: nn.Module,
-              args: Tuple[Tensor]) -> Optional[Tuple[Tensor]]:
+    def _hook(
+        self, module: nn.Module, args: Tuple[Tensor]
+    ) -> Optional[Tuple[Tensor]]:
         if self._perturb is None:
             return None
-        feat, = args
-        return (feat + self._perturb(feat).to(feat.dtype), )
+        (feat,) = args
+        return (feat + self._perturb(feat).to(feat.dtype),)
 
     def _run(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if self._perturb is not None:
             parts = [*_tensors(inputs)]
-            self._form = _filled(inputs, (  # shapes, but no values
-                x.new_empty(1, device='meta').expand(x.shape) for x in parts))
+            self._form = _filled(
+                inputs,
+                (  # shapes, but no values
+                    x.new_empty(1, device='meta').expand(x.shape)
+                    for x in parts
+                ),
+            )
             feat = torch.cat([x.flatten(1) for x in parts], dim=1)
             inputs = self._unpack(feat + self._perturb(feat).to(feat.dtype))
         return self._forward(inputs, *args, **kwargs)
@@ -121,21 +129,24 @@ class HeadTap:
                 f'{type(head).__name__}: the submodule must take the one '
                 'feature that all of the prediction is made from, and be '
                 "followed by cls_seg alone. 'conv_seg' suits every head that "
-                "ends in cls_seg, and 'inputs' runs the whole head again")
+                "ends in cls_seg, and 'inputs' runs the whole head again"
+            )
 
     def _suits(self, head: nn.Module, inputs: list) -> bool:
         seen: List[Tensor] = []
         handle = head.get_submodule(self.site).register_forward_pre_hook(
-            lambda module, args: seen.append(copy.deepcopy(args[0])))
+            lambda module, args: seen.append(copy.deepcopy(args[0]))
+        )
         try:
             expected = prediction_of(head, head.forward(*inputs))
         finally:
             handle.remove()
         try:
-            feat, = seen
+            (feat,) = seen
             decoded = self.decode(head, feat)
             return torch.allclose(
-                decoded, expected, rtol=1e-3, atol=1e-3 * expected.abs().max())
+                decoded, expected, rtol=1e-3, atol=1e-3 * expected.abs().max()
+            )
         except Exception:  # whatever the wrong submodule makes of it
             return False
 
@@ -152,8 +163,10 @@ class HeadTap:
         site = head.get_submodule(self.site)
         # An activation would write into it; a ConvModule only if it begins
         # with one.
-        if (getattr(site, 'inplace', False)
-                and getattr(site, 'order', ('act', ))[0] == 'act'):
+        if (
+            getattr(site, 'inplace', False)
+            and getattr(site, 'order', ('act',))[0] == 'act'
+        ):
             feat = feat.clone()
         feat = site(feat)
         return feat if self.site == 'conv_seg' else head.cls_seg(feat)

@@ -1,4 +1,5 @@
 """What PS-MT knows of mmseg's decode heads; no other module names one."""
+
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -10,35 +11,35 @@ from torch import Tensor
 # ``head.cls_seg(site(f))``, where ``f`` is what enters the site. Of several
 # the first that the head has.
 SITES = {
-    'ANNHead': ('context', ),
-    'APCHead': ('bottleneck', ),
-    'ASPPHead': ('bottleneck', ),
+    'ANNHead': ('context',),
+    'APCHead': ('bottleneck',),
+    'ASPPHead': ('bottleneck',),
     'CCHead': ('conv_cat', 'convs.1'),
-    'DAHead': ('conv_seg', ),
-    'DDRHead': ('head', ),
-    'DMHead': ('bottleneck', ),
+    'DAHead': ('conv_seg',),
+    'DDRHead': ('head',),
+    'DMHead': ('bottleneck',),
     'DNLHead': ('conv_cat', 'convs.1'),
-    'DPTHead': ('project', ),
-    'DepthwiseSeparableASPPHead': ('sep_bottleneck', ),
+    'DPTHead': ('project',),
+    'DepthwiseSeparableASPPHead': ('sep_bottleneck',),
     'DepthwiseSeparableFCNHead': ('conv_cat', 'convs'),
     'EMAHead': ('conv_cat', 'bottleneck'),
-    'EncHead': ('conv_seg', ),
+    'EncHead': ('conv_seg',),
     'FCNHead': ('conv_cat', 'convs'),
-    'FPNHead': ('conv_seg', ),
+    'FPNHead': ('conv_seg',),
     'GCHead': ('conv_cat', 'convs.1'),
-    'ISAHead': ('out_conv', ),
-    'LRASPPHead': ('conv_ups.conv_up0', ),
-    'LightHamHead': ('align', ),
+    'ISAHead': ('out_conv',),
+    'LRASPPHead': ('conv_ups.conv_up0',),
+    'LightHamHead': ('align',),
     'NLHead': ('conv_cat', 'convs.1'),
-    'OCRHead': ('object_context_block.bottleneck', ),
-    'PIDHead': ('i_head.act', ),
-    'PSAHead': ('bottleneck', ),
-    'PSPHead': ('bottleneck', ),
-    'SETRMLAHead': ('conv_seg', ),
-    'SETRUPHead': ('up_convs.-1', ),
+    'OCRHead': ('object_context_block.bottleneck',),
+    'PIDHead': ('i_head.act',),
+    'PSAHead': ('bottleneck',),
+    'PSPHead': ('bottleneck',),
+    'SETRMLAHead': ('conv_seg',),
+    'SETRUPHead': ('up_convs.-1',),
     'STDCHead': ('conv_cat', 'convs'),
-    'SegformerHead': ('fusion_conv', ),
-    'UPerHead': ('fpn_bottleneck', ),
+    'SegformerHead': ('fusion_conv',),
+    'UPerHead': ('fpn_bottleneck',),
 }
 
 # In place of a submodule: all that enters the head, which is run again.
@@ -82,7 +83,8 @@ def refuse(segmentor: ConfigType) -> None:
             raise ValueError(
                 f'PSMT cannot train {kind}: {reason}. Every other decode '
                 'head of mmseg works, such as UPerHead or SegformerHead on '
-                'the same backbone')
+                'the same backbone'
+            )
 
 
 def _kinds(head: nn.Module) -> List[str]:
@@ -112,7 +114,8 @@ def find_site(head: nn.Module, perturb_at: Optional[str] = None) -> str:
             raise ValueError(
                 f'perturb_at={perturb_at!r} is no submodule of '
                 f'{type(head).__name__}; its children are {children}, and '
-                f'{INPUTS!r} stands for all that enters it')
+                f'{INPUTS!r} stands for all that enters it'
+            )
         return perturb_at
     known = type(head).__module__.startswith('mmseg.') and perturb_at is None
     for site in SITES.get(type(head).__name__, ()) if known else ():
@@ -127,7 +130,8 @@ def find_site(head: nn.Module, perturb_at: Optional[str] = None) -> str:
                 f'{type(head).__name__} cannot be run again for T-VAT: '
                 f'{_SINGLE_PASS[kind]}. Name the submodule that takes its '
                 "last feature with model.perturb_at ('conv_seg' suits every "
-                'head that ends in cls_seg), or set model.tvat=None')
+                'head that ends in cls_seg), or set model.tvat=None'
+            )
     return INPUTS
 
 
@@ -143,13 +147,15 @@ def tapped_head(segmentor: nn.Module) -> nn.Module:
     return heads[-2] if 'PointHead' in _kinds(heads[-1]) else heads[-1]
 
 
-def head_with_inputs(segmentor: nn.Module,
-                     images: Tensor) -> Tuple[nn.Module, list]:
+def head_with_inputs(
+    segmentor: nn.Module, images: Tensor
+) -> Tuple[nn.Module, list]:
     """The tapped head, and what its forward is given for images."""
     tapped, feats = tapped_head(segmentor), segmentor.extract_feat(images)
     inputs = [feats]
-    for head in (() if tapped is segmentor.decode_head else
-                 segmentor.decode_head):
+    for head in (
+        () if tapped is segmentor.decode_head else segmentor.decode_head
+    ):
         if head is tapped:
             break
         inputs = [feats, head.forward(*inputs)]
@@ -164,23 +170,28 @@ def predicts_classes(head: nn.Module) -> bool:
 def class_heads(segmentor: nn.Module) -> Dict[str, nn.Module]:
     """Heads that predict the classes of the data set, by their name."""
     return {
-        name: head for name, head in segmentor.named_modules()
-        if name.split('.')[0].endswith('_head') and predicts_classes(head)
+        name: head
+        for name, head in segmentor.named_modules()
+        if name.split('.')[0].endswith('_head')
+        and predicts_classes(head)
         and getattr(head, 'num_classes', None) is not None
     }
 
 
-def prediction_of(head: nn.Module, out: Union[Tensor,
-                                              Sequence[Tensor]]) -> Tensor:
+def prediction_of(
+    head: nn.Module, out: Union[Tensor, Sequence[Tensor]]
+) -> Tensor:
     """Logits (N, K, h, w) that a head predicts with, of what it returns."""
     if torch.is_tensor(out):
         return out
     for kind in _kinds(head):
         if kind in _PREDICTION:
             return out[_PREDICTION[kind]]
-    raise ValueError(f'{type(head).__name__} returns {len(out)} outputs, and '
-                     'PSMT cannot tell which is the prediction: let its '
-                     'forward return that one')
+    raise ValueError(
+        f'{type(head).__name__} returns {len(out)} outputs, and '
+        'PSMT cannot tell which is the prediction: let its '
+        'forward return that one'
+    )
 
 
 def logits_of(segmentor: nn.Module, images: Tensor) -> Tensor:

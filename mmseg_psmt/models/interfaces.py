@@ -1,4 +1,5 @@
 """The parts of PSMT that a config may replace, checked when they are built."""
+
 import copy
 import inspect
 from typing import Any, Callable, Sequence, Union
@@ -12,17 +13,23 @@ from torch import Tensor
 
 from .conf_ce_loss import THRESHOLD, ConfCELoss, confident_pixels
 
-_LOSS = ('a loss takes logits of the student and of the teachers '
-         '(N, K, H, W) and a bool mask (N, H, W) of the pixels that count, '
-         'and returns a scalar with a gradient; a loss of mmseg takes logits '
-         '(N, K, H, W) and labels (N, H, W)')
+_LOSS = (
+    'a loss takes logits of the student and of the teachers '
+    '(N, K, H, W) and a bool mask (N, H, W) of the pixels that count, '
+    'and returns a scalar with a gradient; a loss of mmseg takes logits '
+    '(N, K, H, W) and labels (N, H, W)'
+)
 _STOCK = dict(weight=None, ignore_index=0)  # what heads of mmseg pass on
-_MIX = ('such a transform takes images (N, C, H, W), logits (N, K, H, W), a '
-        'bool mask (N, H, W) and a numpy Generator, and returns the first '
-        'three, mixed, as TeacherGuidedCutMix does')
-_TVAT = ('such a module takes a feature (N, C, h, w) and a function that '
-         'decodes it to logits (N, K, h, w), and returns what is added to the '
-         'feature, of its shape, as TVAT does')
+_MIX = (
+    'such a transform takes images (N, C, H, W), logits (N, K, H, W), a '
+    'bool mask (N, H, W) and a numpy Generator, and returns the first '
+    'three, mixed, as TeacherGuidedCutMix does'
+)
+_TVAT = (
+    'such a module takes a feature (N, C, h, w) and a function that '
+    'decodes it to logits (N, K, h, w), and returns what is added to the '
+    'feature, of its shape, as TVAT does'
+)
 
 
 class PseudoLabelLoss(nn.Module):
@@ -37,8 +44,13 @@ class PseudoLabelLoss(nn.Module):
             of its own.
     """
 
-    def __init__(self, loss: nn.Module, threshold: float, per_class: bool,
-                 ignore_index: int):
+    def __init__(
+        self,
+        loss: nn.Module,
+        threshold: float,
+        per_class: bool,
+        ignore_index: int,
+    ):
         super().__init__()
         self.loss = loss
         self.per_class = per_class
@@ -47,11 +59,15 @@ class PseudoLabelLoss(nn.Module):
         own = getattr(loss, 'ignore_label', None) if own is None else own
         self.ignore_index = ignore_index if own is None else own
         takes = inspect.signature(loss.forward)
-        self.options = (dict(weight=None, ignore_index=self.ignore_index)
-                        if _accepts(takes, None, None, **_STOCK) else {})
+        self.options = (
+            dict(weight=None, ignore_index=self.ignore_index)
+            if _accepts(takes, None, None, **_STOCK)
+            else {}
+        )
 
-    def forward(self, logits: Tensor, targets: Tensor,
-                valid: Tensor) -> Tensor:
+    def forward(
+        self, logits: Tensor, targets: Tensor, valid: Tensor
+    ) -> Tensor:
         """Scalar; exactly 0, with a graph, where no pixel counts.
 
         Args:
@@ -61,9 +77,10 @@ class PseudoLabelLoss(nn.Module):
         """
         with torch.no_grad():
             _, label, kept = confident_pixels(
-                targets, self.threshold, valid, self.per_class)
+                targets, self.threshold, valid, self.per_class
+            )
             label = label.masked_fill(~kept, self.ignore_index)
-        logits = logits.float().masked_fill(~kept.unsqueeze(1), 0.)
+        logits = logits.float().masked_fill(~kept.unsqueeze(1), 0.0)
         if not kept.any():
             return logits.sum()
         return self.loss(logits, label, **self.options).mean()
@@ -82,13 +99,17 @@ class LossSum(nn.ModuleList):
         """bool: Whether one of them has a threshold for each class."""
         return any(getattr(loss, 'per_class', False) for loss in self)
 
-    def forward(self, logits: Tensor, targets: Tensor,
-                valid: Tensor) -> Tensor:
+    def forward(
+        self, logits: Tensor, targets: Tensor, valid: Tensor
+    ) -> Tensor:
         return sum(loss(logits, targets, valid) for loss in self)
 
 
-def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
-                      num_classes: int, ignore_index: int) -> nn.Module:
+def build_consistency(
+    cfg: Union[ConfigType, Sequence[ConfigType]],
+    num_classes: int,
+    ignore_index: int,
+) -> nn.Module:
     """Build the unsupervised loss, or the sum of several.
 
     Args:
@@ -107,8 +128,9 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
         ValueError: If it cannot be built, or is no such loss.
     """
     if not isinstance(cfg, dict):
-        return LossSum(build_consistency(part, num_classes, ignore_index)
-                       for part in cfg)
+        return LossSum(
+            build_consistency(part, num_classes, ignore_index) for part in cfg
+        )
     cfg = {'type': 'ConfCELoss', **cfg}
     try:
         kind = cfg['type']
@@ -123,14 +145,16 @@ def build_consistency(cfg: Union[ConfigType, Sequence[ConfigType]],
                 per_class = cfg.pop('per_class', per_class)
         if _takes_labels(kind):
             loss = PseudoLabelLoss(
-                MODELS.build(cfg), threshold, per_class, ignore_index)
+                MODELS.build(cfg), threshold, per_class, ignore_index
+            )
         else:
             loss = MODELS.build(cfg)
             if not hasattr(loss, 'threshold'):
-                loss.threshold = 0.
+                loss.threshold = 0.0
     except Exception as error:
-        raise ValueError(f'model.consistency={cfg} cannot be built: '
-                         f'{error}') from error
+        raise ValueError(
+            f'model.consistency={cfg} cannot be built: {error}'
+        ) from error
 
     def check(loss: nn.Module) -> bool:
         # so sure that any threshold lets the loss be called
@@ -152,11 +176,15 @@ def build_mix(cfg: ConfigType, num_classes: int) -> Callable:
     mix = TRANSFORMS.build(cfg)
 
     def check(mix: Callable) -> bool:
-        given = (_numbers(2, 3, 64, 64), _numbers(2, num_classes, 64, 64),
-                 torch.ones(2, 64, 64) > 0)
+        given = (
+            _numbers(2, 3, 64, 64),
+            _numbers(2, num_classes, 64, 64),
+            torch.ones(2, 64, 64) > 0,
+        )
         mixed = mix(*given, np.random.default_rng(0))
         return [x.shape for x in mixed] == [x.shape for x in given] and (
-            mixed[2].dtype == torch.bool)
+            mixed[2].dtype == torch.bool
+        )
 
     _probe('mix', cfg, mix, check, _MIX)
     return mix
@@ -186,8 +214,9 @@ def _takes_labels(kind: Callable) -> bool:
         return False
     takes = inspect.signature(forward)
     return 'valid' not in takes.parameters and (
-        _accepts(takes, None, None, None, **_STOCK) or not _accepts(
-            takes, None, None, None, None))
+        _accepts(takes, None, None, None, **_STOCK)
+        or not _accepts(takes, None, None, None, None)
+    )
 
 
 def _accepts(takes: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
@@ -203,8 +232,13 @@ def _numbers(*shape: int) -> Tensor:
     return torch.arange(float(np.prod(shape))).mul(0.7).sin().view(shape)
 
 
-def _probe(name: str, cfg: ConfigType, part: Any,
-           check: Callable[[Any], bool], rule: str) -> None:
+def _probe(
+    name: str,
+    cfg: ConfigType,
+    part: Any,
+    check: Callable[[Any], bool],
+    rule: str,
+) -> None:
     """Run a copy of a part on small tensors, which one device must bear."""
     why = 'it returns something else'
     for device in ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]:
@@ -222,4 +256,5 @@ def _probe(name: str, cfg: ConfigType, part: Any,
             except Exception as error:
                 why = f'{type(error).__name__}: {error}'
     raise ValueError(
-        f'model.{name}={dict(cfg)} cannot be used ({why}): {rule}')
+        f'model.{name}={dict(cfg)} cannot be used ({why}): {rule}'
+    )

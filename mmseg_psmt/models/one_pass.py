@@ -1,4 +1,5 @@
 """Labeled and unlabeled images in one pass of the student."""
+
 from typing import Dict, Tuple
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 def splits_losses(segmentor: EncoderDecoder) -> bool:
     """Whether the losses of the decode head can be split by images."""
     return all(
-        getattr(type(segmentor.decode_head), name, None) is getattr(
-            BaseDecodeHead, name) for name in ('loss', 'loss_by_feat'))
+        getattr(type(segmentor.decode_head), name, None)
+        is getattr(BaseDecodeHead, name)
+        for name in ('loss', 'loss_by_feat')
+    )
 
 
 def check_one_pass(segmentor: EncoderDecoder) -> None:
@@ -21,11 +24,16 @@ def check_one_pass(segmentor: EncoderDecoder) -> None:
         raise ValueError(
             'model.one_pass=True does not suit '
             f'{type(segmentor.decode_head).__name__}, which has a training '
-            'pass of its own: leave it out')
+            'pass of its own: leave it out'
+        )
 
 
-def one_pass(segmentor: EncoderDecoder, labeled: Tensor, samples: SampleList,
-             unlabeled: Tensor) -> Tuple[Dict[str, Tensor], Tensor]:
+def one_pass(
+    segmentor: EncoderDecoder,
+    labeled: Tensor,
+    samples: SampleList,
+    unlabeled: Tensor,
+) -> Tuple[Dict[str, Tensor], Tensor]:
     """Losses of labeled images, and logits of unlabeled ones.
 
     BN sees both as one batch: its statistics are those of the mixture, and
@@ -44,9 +52,12 @@ def one_pass(segmentor: EncoderDecoder, labeled: Tensor, samples: SampleList,
     feats = segmentor.extract_feat(torch.cat([labeled, unlabeled]))
     logits = segmentor.decode_head.forward(feats)
     losses = add_prefix(
-        segmentor.decode_head.loss_by_feat(logits[:num], samples), 'decode')
+        segmentor.decode_head.loss_by_feat(logits[:num], samples), 'decode'
+    )
     if segmentor.with_auxiliary_head:
         losses.update(
             segmentor._auxiliary_head_forward_train(
-                [feat[:num] for feat in feats], samples))
+                [feat[:num] for feat in feats], samples
+            )
+        )
     return losses, logits[num:]

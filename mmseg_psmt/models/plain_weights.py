@@ -1,4 +1,5 @@
 """What a checkpoint holds, against the nets that a model has."""
+
 import logging
 import re
 from typing import Any, Dict, List
@@ -10,8 +11,9 @@ from mmengine.logging import print_log
 _OPTIONAL = re.compile(r'(^|\.)(auxiliary_head|loss_\w+)\.')
 
 
-def spread_plain_weights(model: nn.Module, state_dict: dict, prefix: str,
-                         *args: Any) -> None:
+def spread_plain_weights(
+    model: nn.Module, state_dict: dict, prefix: str, *args: Any
+) -> None:
     """Before loading, give every net of PSMT the weights that there are.
 
     A plain segmentor goes into student and teachers alike. Of a checkpoint
@@ -26,31 +28,43 @@ def spread_plain_weights(model: nn.Module, state_dict: dict, prefix: str,
         prefix (str): Of the names that belong to ``model``.
         *args: What else such hooks are given.
     """
-    nets = ['segmentor',
-            *(f'teachers.{i}' for i in range(len(model.teachers)))]
+    nets = [
+        'segmentor',
+        *(f'teachers.{i}' for i in range(len(model.teachers))),
+    ]
     found = _by_net(state_dict, prefix)
     if not found:
         parts = dict(model.segmentor.named_children())
-        for key in [key for key in state_dict if key.startswith(prefix) and
-                    key.removeprefix(prefix).split('.')[0] in parts]:
+        for key in [
+            key
+            for key in state_dict
+            if key.startswith(prefix)
+            and key.removeprefix(prefix).split('.')[0] in parts
+        ]:
             value, name = state_dict.pop(key), key.removeprefix(prefix)
-            state_dict.update({f'{prefix}{net}.{name}': value
-                               for net in nets})
+            state_dict.update({f'{prefix}{net}.{name}': value for net in nets})
         return
     for net in nets:
         if net not in found:
-            twin = next(name for name in ('teachers.0', 'segmentor', *found)
-                        if name in found)
+            twin = next(
+                name
+                for name in ('teachers.0', 'segmentor', *found)
+                if name in found
+            )
             for key in found[twin]:
                 name = key.removeprefix(f'{prefix}{twin}.')
                 state_dict[f'{prefix}{net}.{name}'] = state_dict[key]
-            _warn(f'The checkpoint has no weights of {net}, which begins as '
-                  f'a copy of its {twin}')
+            _warn(
+                f'The checkpoint has no weights of {net}, which begins as '
+                f'a copy of its {twin}'
+            )
     for net in found.keys() - nets:
         for key in found[net]:
             del state_dict[key]
-        _warn(f'The checkpoint has weights of {net}, the model has no such '
-              'net: they are left out')
+        _warn(
+            f'The checkpoint has weights of {net}, the model has no such '
+            'net: they are left out'
+        )
 
 
 def _by_net(state_dict: dict, prefix: str) -> Dict[str, List[str]]:
@@ -68,8 +82,9 @@ def _warn(message: str) -> None:
     print_log(message, logger='current', level=logging.WARNING)
 
 
-def require_weights(model: nn.Module, state_dict: dict, source: str,
-                    all_of_them: bool) -> None:
+def require_weights(
+    model: nn.Module, state_dict: dict, source: str, all_of_them: bool
+) -> None:
     """Refuse a checkpoint that leaves weights of a model random.
 
     mmengine logs what is missing, and goes on. Auxiliary heads and losses
@@ -85,33 +100,47 @@ def require_weights(model: nn.Module, state_dict: dict, source: str,
     Raises:
         ValueError: If they are not there, or have other shapes.
     """
-    given = {re.sub(r'^module\.', '', name): value
-             for name, value in state_dict.items()}
+    given = {
+        re.sub(r'^module\.', '', name): value
+        for name, value in state_dict.items()
+    }
     own = bool(_by_net(given, ''))
     semi = hasattr(model, 'segmentor') and hasattr(model, 'teachers')
     if semi:
         spread_plain_weights(model, given, '')
-    wanted = {name: param for name, param in model.named_parameters()
-              if not _OPTIONAL.search(name)
-              and (semi or param.requires_grad)}  # others have an init_cfg
-    lacking = [name for name, param in wanted.items()
-               if name not in given
-               or tuple(given[name].shape) != tuple(param.shape)]
+    wanted = {
+        name: param
+        for name, param in model.named_parameters()
+        if not _OPTIONAL.search(name) and (semi or param.requires_grad)
+    }  # others have an init_cfg
+    lacking = [
+        name
+        for name, param in wanted.items()
+        if name not in given or tuple(given[name].shape) != tuple(param.shape)
+    ]
     if not lacking or not (all_of_them or len(lacking) == len(wanted)):
         return
     if own and not semi:
-        remedy = ('it is a checkpoint of PS-MT: give the config of PS-MT, or '
-                  f'its plain model, from tools/export.py {source} OUT.pth')
+        remedy = (
+            'it is a checkpoint of PS-MT: give the config of PS-MT, or '
+            f'its plain model, from tools/export.py {source} OUT.pth'
+        )
     elif all_of_them:
         remedy = 'give the config that it was trained with'
     else:
-        remedy = ('give a checkpoint of such a model; the weights of a '
-                  "backbone alone are its init_cfg=dict(type='Pretrained', "
-                  'checkpoint=...)')
+        remedy = (
+            'give a checkpoint of such a model; the weights of a '
+            "backbone alone are its init_cfg=dict(type='Pretrained', "
+            'checkpoint=...)'
+        )
     first = lacking[0]
     shape = tuple(wanted[first].shape)
-    why = (f'is {tuple(given[first].shape)} there, {shape} in the model'
-           if first in given else 'is not in it')
+    why = (
+        f'is {tuple(given[first].shape)} there, {shape} in the model'
+        if first in given
+        else 'is not in it'
+    )
     raise ValueError(
         f'{source} leaves {len(lacking)} of {len(wanted)} weights of the '
-        f'model random, for {first} {why}: {remedy}')
+        f'model random, for {first} {why}: {remedy}'
+    )

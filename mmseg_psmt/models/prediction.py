@@ -1,4 +1,5 @@
 """Predictions of one or several segmentors together."""
+
 from typing import Callable, Dict, List, Sequence
 
 import torch
@@ -8,16 +9,19 @@ from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor
 
 
-def mean_logits(nets: Sequence[nn.Module],
-                logits_of: Callable[[nn.Module], Tensor]) -> Tensor:
+def mean_logits(
+    nets: Sequence[nn.Module], logits_of: Callable[[nn.Module], Tensor]
+) -> Tensor:
     """Mean over segmentors of what ``logits_of`` says of each."""
     return torch.stack([logits_of(net) for net in nets]).mean(dim=0)
 
 
-def predict(nets: Dict[str, List[nn.Module]],
-            inputs: Tensor,
-            data_samples: OptSampleList = None,
-            keep_logits: bool = False) -> SampleList:
+def predict(
+    nets: Dict[str, List[nn.Module]],
+    inputs: Tensor,
+    data_samples: OptSampleList = None,
+    keep_logits: bool = False,
+) -> SampleList:
     """Predict whole or sliding, as the ``test_cfg`` of each segmentor says.
 
     Args:
@@ -42,8 +46,9 @@ def predict(nets: Dict[str, List[nn.Module]],
     for name in reversed(names):
         if data_samples is not None:
             metas = [sample.metainfo for sample in data_samples]
-        logits = mean_logits(nets[name],
-                             lambda net: net.inference(inputs, metas))
+        logits = mean_logits(
+            nets[name], lambda net: net.inference(inputs, metas)
+        )
         data_samples = nets[name][0].postprocess_result(logits, data_samples)
         for sample in data_samples:
             labels = PixelData(data=sample.pred_sem_seg.data)

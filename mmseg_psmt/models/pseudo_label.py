@@ -1,4 +1,5 @@
 """Pseudo labels: what two teachers say together, and how sure they are."""
+
 from typing import Dict, Optional, Tuple
 
 import torch
@@ -6,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def ensemble(core: Tensor,
-             assist: Optional[Tensor] = None,
-             topk: Optional[int] = None) -> Tensor:
+def ensemble(
+    core: Tensor, assist: Optional[Tensor] = None, topk: Optional[int] = None
+) -> Tensor:
     """Mean of both teachers' logits.
 
     Args:
@@ -36,11 +37,9 @@ def ensemble(core: Tensor,
 
 
 @torch.no_grad()
-def confident_pixels(logits: Tensor,
-                     threshold: float,
-                     valid: Tensor,
-                     per_class: bool = False
-                     ) -> Tuple[Tensor, Tensor, Tensor]:
+def confident_pixels(
+    logits: Tensor, threshold: float, valid: Tensor, per_class: bool = False
+) -> Tuple[Tensor, Tensor, Tensor]:
     """Pseudo labels, and which of them are confident.
 
     Args:
@@ -63,7 +62,8 @@ def confident_pixels(logits: Tensor,
         zeros = confidence.new_zeros(logits.size(1))
         index = label.flatten()
         total = zeros.index_add(
-            0, index, torch.where(valid, confidence, 0.).flatten())
+            0, index, torch.where(valid, confidence, 0.0).flatten()
+        )
         count = zeros.index_add(0, index, valid.flatten().to(zeros.dtype))
         mean = total / count.clamp(min=1)
         tiny = torch.finfo(mean.dtype).tiny
@@ -72,12 +72,14 @@ def confident_pixels(logits: Tensor,
 
 
 @torch.no_grad()
-def confidence_stats(logits: Tensor,
-                     threshold: float,
-                     valid: Tensor,
-                     truth: Optional[Tensor] = None,
-                     ignore_index: int = 255,
-                     per_class: bool = False) -> Dict[str, Tensor]:
+def confidence_stats(
+    logits: Tensor,
+    threshold: float,
+    valid: Tensor,
+    truth: Optional[Tensor] = None,
+    ignore_index: int = 255,
+    per_class: bool = False,
+) -> Dict[str, Tensor]:
     """How many pixels are confident, and how many of those are right.
 
     Args:
@@ -104,7 +106,7 @@ def confidence_stats(logits: Tensor,
     counts = counts.sum(0).view(2, num)
     stats = {
         'counts': counts,
-        'confident': counts[0].sum() / counts.sum().clamp(min=1)
+        'confident': counts[0].sum() / counts.sum().clamp(min=1),
     }
     if truth is not None:
         known = kept & (truth != ignore_index)

@@ -1,4 +1,5 @@
 """Perturbed and Strict Mean Teachers."""
+
 import copy
 import inspect
 from contextlib import AbstractContextManager, nullcontext
@@ -94,71 +95,123 @@ class PSMT(BaseSegmentor):
         init_cfg (dict, optional): See :class:`BaseModule`.
     """
 
-    def __init__(self,
-                 segmentor: ConfigType,
-                 data_preprocessor: OptConfigType = None,
-                 warmup_iters: Optional[int] = None,
-                 teachers: ConfigType = dict(),
-                 tvat: OptConfigType = dict(type='TVAT'),
-                 tvat_with: str = 'teachers',
-                 perturb_at: Optional[str] = None,
-                 mix: Sequence[ConfigType] = (
-                     dict(type='TeacherGuidedCutMix'), ),
-                 consistency: Union[ConfigType, Sequence[ConfigType]] = dict(
-                     type='ConfCELoss'),
-                 unsup_weight: float = 1.,
-                 ramp_iters: Optional[int] = None,
-                 one_pass: Optional[bool] = None,
-                 freeze_backbone: bool = False,
-                 predict_with: Union[str, Sequence[str]] = 'teachers',
-                 pretrained: None = None,
-                 train_cfg: None = None,
-                 decode_head: OptConfigType = None,
-                 init_cfg: OptMultiConfig = None):
-        require('model.segmentor', segmentor, 'the config of an '
-                'EncoderDecoder', lambda x: isinstance(x, dict)
-                and {'type', 'decode_head'} <= {*x})
-        require('model.data_preprocessor', data_preprocessor, 'None or a dict',
-                lambda x: x is None or isinstance(x, dict))
-        own, stock = data_preprocessor or {}, segmentor.get(
-            'data_preprocessor') or {}
+    def __init__(
+        self,
+        segmentor: ConfigType,
+        data_preprocessor: OptConfigType = None,
+        warmup_iters: Optional[int] = None,
+        teachers: ConfigType = dict(),
+        tvat: OptConfigType = dict(type='TVAT'),
+        tvat_with: str = 'teachers',
+        perturb_at: Optional[str] = None,
+        mix: Sequence[ConfigType] = (dict(type='TeacherGuidedCutMix'),),
+        consistency: Union[ConfigType, Sequence[ConfigType]] = dict(
+            type='ConfCELoss'
+        ),
+        unsup_weight: float = 1.0,
+        ramp_iters: Optional[int] = None,
+        one_pass: Optional[bool] = None,
+        freeze_backbone: bool = False,
+        predict_with: Union[str, Sequence[str]] = 'teachers',
+        pretrained: None = None,
+        train_cfg: None = None,
+        decode_head: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ):
+        require(
+            'model.segmentor',
+            segmentor,
+            'the config of an EncoderDecoder',
+            lambda x: isinstance(x, dict) and {'type', 'decode_head'} <= {*x},
+        )
+        require(
+            'model.data_preprocessor',
+            data_preprocessor,
+            'None or a dict',
+            lambda x: x is None or isinstance(x, dict),
+        )
+        own, stock = (
+            data_preprocessor or {},
+            segmentor.get('data_preprocessor') or {},
+        )
         # The runner fills in a top-level one, which a model with its own
         # does not heed.
         kind = own.get('type')
         ours = is_type(MODELS, kind, SemiSegDataPreProcessor)
         if stock and kind and not ours:
             own = {}
-        super().__init__({
-            **stock,
-            **own, 'type': kind if ours else SemiSegDataPreProcessor
-        }, init_cfg)
-        require('model.pretrained and train_cfg', (pretrained, train_cfg),
-                'given to model.segmentor', lambda x: not any(x))
-        require('model.decode_head', decode_head, 'given to model.segmentor',
-                lambda x: x in (None, dict(type='segmentor')))
+        super().__init__(
+            {
+                **stock,
+                **own,
+                'type': kind if ours else SemiSegDataPreProcessor,
+            },
+            init_cfg,
+        )
+        require(
+            'model.pretrained and train_cfg',
+            (pretrained, train_cfg),
+            'given to model.segmentor',
+            lambda x: not any(x),
+        )
+        require(
+            'model.decode_head',
+            decode_head,
+            'given to model.segmentor',
+            lambda x: x in (None, dict(type='segmentor')),
+        )
         known = inspect.signature(Teachers).parameters.keys() - {'segmentor'}
-        require('model.teachers', teachers, f'a dict of {sorted(known)}',
-                lambda x: {**x}.keys() <= known)
+        require(
+            'model.teachers',
+            teachers,
+            f'a dict of {sorted(known)}',
+            lambda x: {**x}.keys() <= known,
+        )
         if teachers.get('init') == 'independent' and warmup_iters == 0:
             raise ValueError(
                 "model.teachers.init='independent' leaves the teachers "
-                'untrained without model.warmup_iters > 0')
-        for name, value in (('warmup_iters', warmup_iters),
-                            ('ramp_iters', ramp_iters)):
+                'untrained without model.warmup_iters > 0'
+            )
+        for name, value in (
+            ('warmup_iters', warmup_iters),
+            ('ramp_iters', ramp_iters),
+        ):
             if value is not None:
                 require_whole(f'model.{name}', value, 0)
-        require('model.mix', mix, 'a list of configs',
-                lambda x: all(isinstance(cfg, dict) for cfg in x))
-        require('model.consistency', consistency, 'the config of a loss, or '
-                'a list of some', lambda x: isinstance(x, dict) or (
-                    len(x) and all(isinstance(cfg, dict) for cfg in x)))
-        require('model.tvat', tvat, 'None or a config',
-                lambda x: x is None or isinstance(x, dict))
-        require('model.tvat_with', tvat_with, "'teachers' or 'active'",
-                lambda x: x in ('teachers', 'active'))
+        require(
+            'model.mix',
+            mix,
+            'a list of configs',
+            lambda x: all(isinstance(cfg, dict) for cfg in x),
+        )
+        require(
+            'model.consistency',
+            consistency,
+            'the config of a loss, or a list of some',
+            lambda x: (
+                isinstance(x, dict)
+                or (len(x) and all(isinstance(cfg, dict) for cfg in x))
+            ),
+        )
+        require(
+            'model.tvat',
+            tvat,
+            'None or a config',
+            lambda x: x is None or isinstance(x, dict),
+        )
+        require(
+            'model.tvat_with',
+            tvat_with,
+            "'teachers' or 'active'",
+            lambda x: x in ('teachers', 'active'),
+        )
         require_number('model.unsup_weight', unsup_weight, 0)
-        require('model.freeze_backbone', freeze_backbone, 'True or False',
-                lambda x: isinstance(x, bool))
+        require(
+            'model.freeze_backbone',
+            freeze_backbone,
+            'True or False',
+            lambda x: isinstance(x, bool),
+        )
 
         refuse(segmentor)
         self.segmentor = MODELS.build(copy.deepcopy(segmentor))
@@ -170,7 +223,8 @@ class PSMT(BaseSegmentor):
                 '(and auxiliary_head), no out_channels, and use_sigmoid=False '
                 'in its losses, give the data sets two classes, such as '
                 "metainfo=dict(classes=('background', 'object'), ...), and "
-                'masks of 0 and 1 (255 where unknown)')
+                'masks of 0 and 1 (255 where unknown)'
+            )
         self.teachers = Teachers(segmentor, **teachers)
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
@@ -184,34 +238,46 @@ class PSMT(BaseSegmentor):
             warmup_iters=warmup_iters,
             ramp_iters=ramp_iters,
             decay=teachers.get('decay'),
-            alternate_every=teachers.get('alternate_every'))
+            alternate_every=teachers.get('alternate_every'),
+        )
         self.warmup_iters = warmup_iters or 0
         self.tvat_with = tvat_with
-        self.tvat = (None if tvat is None else
-                     build_tvat(tvat, self.out_channels))
+        self.tvat = (
+            None if tvat is None else build_tvat(tvat, self.out_channels)
+        )
         if self.tvat is not None:
             self.tap = HeadTap(tapped_head(self.segmentor), perturb_at)
         self.mix = [build_mix(cfg, self.out_channels) for cfg in mix]
         self.consistency = build_consistency(
-            consistency, self.out_channels,
-            tapped_head(self.segmentor).ignore_index)
+            consistency,
+            self.out_channels,
+            tapped_head(self.segmentor).ignore_index,
+        )
         self.unsup_weight = unsup_weight
         self.ramp_iters = ramp_iters or 0
-        names = ([predict_with]
-                 if isinstance(predict_with, str) else predict_with)
-        require('model.predict_with', predict_with, f'some of {[*self.nets]}',
-                lambda _: names and {*names} <= {*self.nets})
+        names = (
+            [predict_with] if isinstance(predict_with, str) else predict_with
+        )
+        require(
+            'model.predict_with',
+            predict_with,
+            f'some of {[*self.nets]}',
+            lambda _: names and {*names} <= {*self.nets},
+        )
         self.predict_with = [*names]
         self.register_load_state_dict_pre_hook(spread_plain_weights)
         if one_pass is None:
-            one_pass = (
-                splits_losses(self.segmentor)
-                and bool(self.data_preprocessor.size))
+            one_pass = splits_losses(self.segmentor) and bool(
+                self.data_preprocessor.size
+            )
         elif one_pass:
             check_one_pass(self.segmentor)
-            require('model.data_preprocessor.size',
-                    self.data_preprocessor.size, 'the (height, width) of all '
-                    'images with model.one_pass=True', bool)
+            require(
+                'model.data_preprocessor.size',
+                self.data_preprocessor.size,
+                'the (height, width) of all images with model.one_pass=True',
+                bool,
+            )
         self.one_pass = one_pass
         self.backward: Optional[Callable[[Tensor], None]] = None
         # summed until EarlyWarningHook reads them, see confidence_stats
@@ -232,11 +298,13 @@ class PSMT(BaseSegmentor):
         if value >= self.warmup_iters and self.teachers.warming_up:
             self.teachers.freeze()
 
-    def set_schedule(self,
-                     max_iters: int,
-                     iters_per_pass: int,
-                     iters_per_update: int = 1,
-                     trained: bool = False) -> None:
+    def set_schedule(
+        self,
+        max_iters: int,
+        iters_per_pass: int,
+        iters_per_update: int = 1,
+        trained: bool = False,
+    ) -> None:
         """Fill in the lengths that follow the training.
 
         Args:
@@ -257,8 +325,9 @@ class PSMT(BaseSegmentor):
             self.ramp_iters = round(RAMP * max_iters)
         rest = max(max_iters - self.warmup_iters, 1)
         if self.given['alternate_every'] is None:
-            teachers.alternate_every = min(iters_per_pass,
-                                           max(round(TURN * rest), 1))
+            teachers.alternate_every = min(
+                iters_per_pass, max(round(TURN * rest), 1)
+            )
         if self.given['decay'] is None:
             updates = rest / len(teachers) / iters_per_update
             teachers.decay = min(0.996, 1 - 1 / max(MEMORY * updates, 1))
@@ -270,7 +339,8 @@ class PSMT(BaseSegmentor):
             warmup_iters=self.warmup_iters,
             ramp_iters=self.ramp_iters,
             decay=self.teachers.decay,
-            alternate_every=self.teachers.alternate_every)
+            alternate_every=self.teachers.alternate_every,
+        )
 
     def keep_schedule(self, schedule: dict) -> None:
         """Go on with the lengths of an earlier start, where none are given.
@@ -288,8 +358,9 @@ class PSMT(BaseSegmentor):
         if name == 'backbone':
             raise AttributeError(
                 'PSMT has no backbone, its nets have: model.segmentor. An '
-                "optimizer with layer decay needs optim_wrapper.constructor="
-                "'PSMTLayerDecayOptimizerConstructor'")
+                'optimizer with layer decay needs optim_wrapper.constructor='
+                "'PSMTLayerDecayOptimizerConstructor'"
+            )
         return super().__getattr__(name)
 
     @property
@@ -319,8 +390,11 @@ class PSMT(BaseSegmentor):
 
     def encoded_once(self) -> AbstractContextManager:
         """Context in which a shared backbone sees the same images once."""
-        return (once(self.segmentor.backbone)
-                if self.freeze_backbone else nullcontext())
+        return (
+            once(self.segmentor.backbone)
+            if self.freeze_backbone
+            else nullcontext()
+        )
 
     def update_teacher(self) -> None:
         """One EMA step of the active teacher towards the student.
@@ -341,19 +415,28 @@ class PSMT(BaseSegmentor):
 
     def decode(self, feat: Tensor) -> Tensor:
         """Logits from a feature at the site of the tap, by ``tvat_with``."""
-        judges = (self.teachers.by_turn[:1]
-                  if self.tvat_with == 'active' else self.teachers)
-        return ensemble(*(self.tap.decode(tapped_head(teacher), feat)
-                          for teacher in judges))
+        judges = (
+            self.teachers.by_turn[:1]
+            if self.tvat_with == 'active'
+            else self.teachers
+        )
+        return ensemble(
+            *(
+                self.tap.decode(tapped_head(teacher), feat)
+                for teacher in judges
+            )
+        )
 
     @torch.no_grad()
     def pseudo_logits(self, images: Tensor) -> Tensor:
         """The teachers' logits (N, K, H, W) for images (N, 3, H, W)."""
         with self.encoded_once():
             core, *assist = (
-                logits_of(net, images) for net in self.teachers.by_turn)
+                logits_of(net, images) for net in self.teachers.by_turn
+            )
         return self.upsample(
-            ensemble(core, *assist, topk=self.teachers.topk), images)
+            ensemble(core, *assist, topk=self.teachers.topk), images
+        )
 
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Logits (N, K, H, W) of one segmentor for images (N, 3, H, W)."""
@@ -365,7 +448,8 @@ class PSMT(BaseSegmentor):
             logits,
             size=images.shape[2:],
             mode='bilinear',
-            align_corners=self.segmentor.align_corners)
+            align_corners=self.segmentor.align_corners,
+        )
 
     def loss(self, inputs: dict, data_samples: dict) -> dict:
         """Losses of one batch from :class:`SemiSegDataPreProcessor`.
@@ -389,17 +473,20 @@ class PSMT(BaseSegmentor):
         if self.iter is None:
             raise RuntimeError(
                 'PSMT does not know the iteration: add '
-                "dict(type='TeacherEMAHook') to custom_hooks")
+                "dict(type='TeacherEMAHook') to custom_hooks"
+            )
         if not isinstance(inputs, dict):
             raise ValueError(
                 'PSMT trains on pairs of images: give train_dataloader '
                 "dataset=dict(type='SemiSegDataset', labeled=..., "
-                "unlabeled=...) and sampler=dict(type='PairSampler')")
+                "unlabeled=...) and sampler=dict(type='PairSampler')"
+            )
         labeled = inputs['labeled'], data_samples['labeled']
         with fork_rng(self.iter, labeled[0].device) as rng:
             if self.iter < self.warmup_iters:
-                warm = self.teachers.warmup_loss(inputs, data_samples,
-                                                 self.backward)
+                warm = self.teachers.warmup_loss(
+                    inputs, data_samples, self.backward
+                )
                 sup = self.segmentor.loss(*labeled)
                 return {**add_prefix(sup, 'sup'), **warm}
             if self.tvat is not None:
@@ -422,47 +509,59 @@ class PSMT(BaseSegmentor):
             unsup = self.consistency(logits, targets, valid)
 
         weight = self.unsup_weight * ramp(
-            self.iter - self.warmup_iters, self.ramp_iters)
+            self.iter - self.warmup_iters, self.ramp_iters
+        )
         stats.update(
             loss=weight * unsup,
             weight=unsup.new_full((), weight),
-            active=unsup.new_full((), self.teachers.active + 1))
+            active=unsup.new_full((), self.teachers.active + 1),
+        )
         return {**add_prefix(sup, 'sup'), **add_prefix(stats, 'unsup')}
 
-    def _stats(self, targets: Tensor, inputs: dict,
-               data_samples: dict) -> dict:
+    def _stats(
+        self, targets: Tensor, inputs: dict, data_samples: dict
+    ) -> dict:
         samples = data_samples['weak']
         truth = (
             torch.cat([sample.gt_sem_seg.data for sample in samples])
-            if all('gt_sem_seg' in sample for sample in samples) else None)
-        stats = confidence_stats(targets, self.consistency.threshold,
-                                 inputs['valid'], truth,
-                                 tapped_head(self.segmentor).ignore_index,
-                                 getattr(self.consistency, 'per_class', False))
+            if all('gt_sem_seg' in sample for sample in samples)
+            else None
+        )
+        stats = confidence_stats(
+            targets,
+            self.consistency.threshold,
+            inputs['valid'],
+            truth,
+            tapped_head(self.segmentor).ignore_index,
+            getattr(self.consistency, 'per_class', False),
+        )
         self.label_counts = self.label_counts + stats.pop('counts')
         return stats
 
-    def predict(self,
-                inputs: Tensor,
-                data_samples: OptSampleList = None) -> SampleList:
+    def predict(
+        self, inputs: Tensor, data_samples: OptSampleList = None
+    ) -> SampleList:
         """See :func:`mmseg_psmt.models.prediction.predict`."""
         nets = {name: self.nets[name] for name in self.predict_with}
         with self.encoded_once():
             return predict(nets, inputs, data_samples, self.keep_logits)
 
-    def encode_decode(self, inputs: Tensor,
-                      batch_img_metas: List[dict]) -> Tensor:
+    def encode_decode(
+        self, inputs: Tensor, batch_img_metas: List[dict]
+    ) -> Tensor:
         """Logits (N, K, H, W) of the first of ``predict_with``."""
         return mean_logits(
             self.nets[self.predict_with[0]],
-            lambda net: net.encode_decode(inputs, batch_img_metas))
+            lambda net: net.encode_decode(inputs, batch_img_metas),
+        )
 
     def extract_feat(self, inputs: Tensor) -> List[Tensor]:
         """Features of the student."""
         return self.segmentor.extract_feat(inputs)
 
-    def _forward(self,
-                 inputs: Tensor,
-                 data_samples: OptSampleList = None) -> Tensor:
-        return mean_logits(self.nets[self.predict_with[0]],
-                           lambda net: logits_of(net, inputs))
+    def _forward(
+        self, inputs: Tensor, data_samples: OptSampleList = None
+    ) -> Tensor:
+        return mean_logits(
+            self.nets[self.predict_with[0]], lambda net: logits_of(net, inputs)
+        )

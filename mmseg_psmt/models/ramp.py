@@ -1,4 +1,5 @@
 """The weight of the unsupervised loss as a function of the iteration."""
+
 import math
 
 
@@ -16,8 +17,10 @@ def ramp(iteration: int, length: int) -> float:
         ValueError: On a negative number.
     """
     if iteration < 0 or length < 0:
-        raise ValueError('iteration and length of a ramp cannot be negative, '
-                         f'got {iteration} and {length}')
+        raise ValueError(
+            'iteration and length of a ramp cannot be negative, '
+            f'got {iteration} and {length}'
+        )
     if iteration >= length:
-        return 1.
+        return 1.0
     return 0.5 * (1 - math.cos(math.pi * iteration / length))

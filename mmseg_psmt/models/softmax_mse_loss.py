@@ -1,4 +1,5 @@
 """The squared error of probabilities, which Conf-CE is compared with."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -16,12 +17,14 @@ class SoftmaxMSELoss(nn.Module):
     teacher logits, both (N, C, H, W), and a bool mask (N, H, W); returns a
     scalar, the mean over classes and valid pixels.
     """
-    threshold = 0.
 
-    def forward(self, logits: Tensor, targets: Tensor,
-                valid: Tensor) -> Tensor:
+    threshold = 0.0
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, valid: Tensor
+    ) -> Tensor:
         with torch.no_grad():
             probabilities = F.softmax(masked(targets.float(), valid), dim=1)
         logits = masked(logits.float(), valid)
-        error = (F.softmax(logits, dim=1) - probabilities)**2
+        error = (F.softmax(logits, dim=1) - probabilities) ** 2
         return average_over(error.mean(dim=1), valid, valid)

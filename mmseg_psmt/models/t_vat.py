@@ -1,4 +1,5 @@
 """T-VAT: the feature perturbation that the teachers find hardest."""
+
 from contextlib import nullcontext
 from math import inf
 from numbers import Integral, Real
@@ -12,13 +13,20 @@ from torch import Tensor
 
 
 def _check(xi: float, eps: float, num_iters: int) -> None:
-    if not (all(isinstance(x, Real) for x in (xi, eps))
-            and 0 < xi < inf and 0 < eps < inf):
-        raise ValueError('xi and eps must be positive and finite, got '
-                         f'xi={xi!r}, eps={eps!r}')
+    if not (
+        all(isinstance(x, Real) for x in (xi, eps))
+        and 0 < xi < inf
+        and 0 < eps < inf
+    ):
+        raise ValueError(
+            'xi and eps must be positive and finite, got '
+            f'xi={xi!r}, eps={eps!r}'
+        )
     if not (isinstance(num_iters, Integral) and num_iters >= 1):
-        raise ValueError('num_iters must be a whole number of at least 1, '
-                         f'got {num_iters!r}')
+        raise ValueError(
+            'num_iters must be a whole number of at least 1, '
+            f'got {num_iters!r}'
+        )
 
 
 def _scaled(d: Tensor, length: float, fallback: Tensor) -> Tensor:
@@ -29,19 +37,22 @@ def _scaled(d: Tensor, length: float, fallback: Tensor) -> Tensor:
     rows = (-1, *[1] * (d.dim() - 1))
     norm, other = (  # float64 holds the squares of all float32
         torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)
-        for x in (d, fallback))
+        for x in (d, fallback)
+    )
     usable = torch.isfinite(norm) & (norm > 0)
     root = (length / torch.where(usable, norm, other)).sqrt().to(d.dtype)
     scaled = torch.where(usable.view(rows), d, fallback)
     return scaled.mul_(root.view(rows)).mul_(root.view(rows))
 
 
-def t_vat(feat: Tensor,
-          decode: Callable[[Tensor], Tensor],
-          xi: float = 0.1,
-          eps: float = 2.0,
-          num_iters: int = 1,
-          generator: Optional[torch.Generator] = None) -> Tensor:
+def t_vat(
+    feat: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    xi: float = 0.1,
+    eps: float = 2.0,
+    num_iters: int = 1,
+    generator: Optional[torch.Generator] = None,
+) -> Tensor:
     """Virtual adversarial perturbation of a feature, judged by the teachers.
 
     Maximizes, within the L2 ball of radius ``eps`` around each sample, the
@@ -77,13 +88,20 @@ def t_vat(feat: Tensor,
     _check(xi, eps, num_iters)
     if feat.numel() == 0:
         return torch.zeros_like(feat)
-    with (torch.inference_mode(False)  # which knows no gradient
-          if torch.is_inference_mode_enabled() else nullcontext(),
-          torch.autocast(feat.device.type, enabled=False)):
+    with (
+        torch.inference_mode(False)  # which knows no gradient
+        if torch.is_inference_mode_enabled()
+        else nullcontext(),
+        torch.autocast(feat.device.type, enabled=False),
+    ):
         feat = feat.clone() if feat.is_inference() else feat.detach()
         feat = feat if feat.dtype == torch.float64 else feat.float()
-        noise = torch.randn(feat.shape, generator=generator,
-                            device=feat.device, dtype=feat.dtype)
+        noise = torch.randn(
+            feat.shape,
+            generator=generator,
+            device=feat.device,
+            dtype=feat.dtype,
+        )
         with torch.no_grad():
             clean = F.softmax(decode(feat).to(feat.dtype), dim=1)
         step = _scaled(noise, xi, noise)
@@ -91,9 +109,10 @@ def t_vat(feat: Tensor,
             with torch.enable_grad():
                 step.requires_grad_()
                 log_perturbed = F.log_softmax(
-                    decode(feat + step).to(feat.dtype), dim=1)
+                    decode(feat + step).to(feat.dtype), dim=1
+                )
                 divergence = F.kl_div(log_perturbed, clean, reduction='sum')
-            gradient, = torch.autograd.grad(divergence, step)
+            (gradient,) = torch.autograd.grad(divergence, step)
             step = _scaled(gradient, length, step.detach())
         return step
 
@@ -115,6 +134,7 @@ class TVAT(nn.Module):
         self.eps = eps
         self.num_iters = num_iters
 
-    def forward(self, feat: Tensor,
-                decode: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(
+        self, feat: Tensor, decode: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         return t_vat(feat, decode, self.xi, self.eps, self.num_iters)

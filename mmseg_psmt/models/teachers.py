@@ -1,4 +1,5 @@
 """The teachers: dual EMA, whose turn it is, and their warm-up."""
+
 import copy
 from typing import Callable, List, Optional, Tuple
 
@@ -43,28 +44,45 @@ class Teachers(nn.ModuleList):
         ValueError: On any other value.
     """
 
-    def __init__(self,
-                 segmentor: ConfigType,
-                 num: int = 2,
-                 init: str = 'copy',
-                 decay: Optional[float] = None,
-                 alternate_every: Optional[int] = None,
-                 norm: str = 'running',
-                 topk: Optional[int] = None):
-        require('model.teachers.num', num, '1 or 2',
-                lambda x: isinstance(x, int) and x in (1, 2))
-        require('model.teachers.init', init, "'copy' or 'independent'",
-                lambda x: x in ('copy', 'independent'))
-        require('model.teachers.norm', norm, "'running' or 'batch'",
-                lambda x: x in ('running', 'batch'))
+    def __init__(
+        self,
+        segmentor: ConfigType,
+        num: int = 2,
+        init: str = 'copy',
+        decay: Optional[float] = None,
+        alternate_every: Optional[int] = None,
+        norm: str = 'running',
+        topk: Optional[int] = None,
+    ):
+        require(
+            'model.teachers.num',
+            num,
+            '1 or 2',
+            lambda x: isinstance(x, int) and x in (1, 2),
+        )
+        require(
+            'model.teachers.init',
+            init,
+            "'copy' or 'independent'",
+            lambda x: x in ('copy', 'independent'),
+        )
+        require(
+            'model.teachers.norm',
+            norm,
+            "'running' or 'batch'",
+            lambda x: x in ('running', 'batch'),
+        )
         if decay is not None:
             require_number('model.teachers.decay', decay, 0, 1)
-        for name, value in (('alternate_every', alternate_every),
-                            ('topk', topk)):
+        for name, value in (
+            ('alternate_every', alternate_every),
+            ('topk', topk),
+        ):
             if value is not None:
                 require_whole(f'model.teachers.{name}', value, 1)
         super().__init__(
-            MODELS.build(copy.deepcopy(segmentor)) for _ in range(num))
+            MODELS.build(copy.deepcopy(segmentor)) for _ in range(num)
+        )
         self.independent = init == 'independent'
         self.warming_up = self.independent
         self.decay = 0.996 if decay is None else decay
@@ -77,7 +95,8 @@ class Teachers(nn.ModuleList):
             for param in self.parameters():
                 if param.requires_grad:  # DDP leaves the teachers out
                     param.register_post_accumulate_grad_hook(
-                        lambda p: all_reduce(p.grad, 'mean'))
+                        lambda p: all_reduce(p.grad, 'mean')
+                    )
         else:
             self.requires_grad_(False)
 
@@ -116,7 +135,7 @@ class Teachers(nn.ModuleList):
     def copy(self, student: nn.Module) -> None:
         """Take over the student's weights, unless they are independent."""
         for teacher in () if self.independent else self:
-            ema_update_(teacher, student, decay=0.)
+            ema_update_(teacher, student, decay=0.0)
 
     def init_from(self, student: nn.Module) -> None:
         """Initialize each by itself, or copy the student."""
@@ -135,19 +154,22 @@ class Teachers(nn.ModuleList):
         use_batch = mode and not self.warming_up and self.norm == 'batch'
         super().train(use_batch or (mode and self.warming_up))
         for module in self.modules():
-            norm = (isinstance(module, nn.modules.batchnorm._BatchNorm)
-                    and module.running_mean is not None)
+            norm = (
+                isinstance(module, nn.modules.batchnorm._BatchNorm)
+                and module.running_mean is not None
+            )
             if use_batch and not norm:
                 module.training = False
             elif norm:
                 module.track_running_stats = not use_batch
         return self
 
-    def warmup_loss(self,
-                    inputs: dict,
-                    data_samples: dict,
-                    backward: Optional[Callable[[Tensor], None]] = None
-                    ) -> dict:
+    def warmup_loss(
+        self,
+        inputs: dict,
+        data_samples: dict,
+        backward: Optional[Callable[[Tensor], None]] = None,
+    ) -> dict:
         """Supervised losses ``warm1.*`` and so on of independent teachers.
 
         Args:
@@ -166,16 +188,19 @@ class Teachers(nn.ModuleList):
             raise ValueError(
                 'The warm-up trains the teachers on the weak view of the '
                 'labeled images: end the labeled pipeline with '
-                "dict(type='MultiView', labeled=[...], labeled_weak=[...])")
+                "dict(type='MultiView', labeled=[...], labeled_weak=[...])"
+            )
         for i, teacher in enumerate(self if self.independent else (), 1):
-            loss = teacher.loss(inputs['labeled_weak'],
-                                data_samples['labeled_weak'])
+            loss = teacher.loss(
+                inputs['labeled_weak'], data_samples['labeled_weak']
+            )
             if backward is not None:
                 total, terms = teacher.parse_losses(loss)
                 backward(total)
                 loss = {
                     name: term.detach()
-                    for name, term in terms.items() if name != 'loss'
+                    for name, term in terms.items()
+                    if name != 'loss'
                 }
             losses.update(add_prefix(loss, f'warm{i}'))
         return losses

@@ -1,4 +1,5 @@
 """Test-time augmentation of every net that predicts."""
+
 from typing import Any, List
 
 from mmengine.structures import PixelData
@@ -27,10 +28,18 @@ class SemiSegTTAModel(SegTTAModel):
 
     def merge_preds(self, data_samples_list: List[SampleList]) -> SampleList:
         of_nets = {
-            name: super(SemiSegTTAModel, self).merge_preds([
-                [SegDataSample(metainfo=sample.metainfo,
-                               seg_logits=sample.pop(f'{name}_seg_logits'))
-                 for sample in samples] for samples in data_samples_list])
+            name: super(SemiSegTTAModel, self).merge_preds(
+                [
+                    [
+                        SegDataSample(
+                            metainfo=sample.metainfo,
+                            seg_logits=sample.pop(f'{name}_seg_logits'),
+                        )
+                        for sample in samples
+                    ]
+                    for samples in data_samples_list
+                ]
+            )
             for name in self.names
         }
         merged = super().merge_preds(data_samples_list)

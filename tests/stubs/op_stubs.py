@@ -4,6 +4,7 @@ Stock mmseg imports mmcv's operators and mmpretrain imports torchvision, which
 needs its own. With ``install`` both can be imported where the operators are
 missing; calling one is an error. Real operators always go first.
 """
+
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import PathFinder
@@ -32,7 +33,8 @@ def missing_op(name):
     def op(*args, **kwargs):
         raise NotImplementedError(
             f"mmcv's operator {name} was called, but this mmcv was installed "
-            'without compiled operators: tests/stubs only lets it be imported')
+            'without compiled operators: tests/stubs only lets it be imported'
+        )
 
     return op
 
@@ -42,8 +44,11 @@ class TorchvisionOps(MetaPathFinder):
 
     PyPI's torchvision cannot load its CUDA build beside a torch for the CPU.
     """
-    SCHEMAS = ('nms(Tensor dets, Tensor scores, float iou_threshold)',
-               'qnms(Tensor dets, Tensor scores, float iou_threshold)')
+
+    SCHEMAS = (
+        'nms(Tensor dets, Tensor scores, float iou_threshold)',
+        'qnms(Tensor dets, Tensor scores, float iou_threshold)',
+    )
     library = None
 
     def find_spec(self, name, path=None, target=None):
@@ -55,6 +60,7 @@ class TorchvisionOps(MetaPathFinder):
 
     def declare(self):
         import torch
+
         self.library = torch.library.Library('torchvision', 'FRAGMENT')
         for schema in self.SCHEMAS:
             self.library.define(f'{schema} -> Tensor')
@@ -63,6 +69,7 @@ class TorchvisionOps(MetaPathFinder):
 def loads(extension):
     """Whether torch for the GPU is there, or the extension loads anyway."""
     import torch
+
     if torch.version.cuda or torch.version.hip:
         return True
     try:

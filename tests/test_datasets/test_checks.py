@@ -1,4 +1,5 @@
 """What can be wrong with data, each kind with members of its own."""
+
 import shutil
 import threading
 import time
@@ -63,8 +64,12 @@ def repaint(path, change):
 
 
 def faults(dataset, kind='labeled'):
-    return [seen[fault] for seen in scan_all(kind, dataset)
-            for fault in FAULTS if seen.get(fault)]
+    return [
+        seen[fault]
+        for seen in scan_all(kind, dataset)
+        for fault in FAULTS
+        if seen.get(fault)
+    ]
 
 
 # classes, ids and sizes that parts must agree on
@@ -82,31 +87,40 @@ def test_classes_are_compared_by_name_and_place(root):
     def found(**parts):
         return [*agreement_problems(dict(labeled=ours, **parts))]
 
-    problem, = found(validation=named(root, 'disc', 'ground', 'square'))
-    for words in ("Class 0 is 'ground'", "'disc' in the validation",
-                  'another order', 'metainfo.classes'):
+    (problem,) = found(validation=named(root, 'disc', 'ground', 'square'))
+    for words in (
+        "Class 0 is 'ground'",
+        "'disc' in the validation",
+        'another order',
+        'metainfo.classes',
+    ):
         assert words in problem
-    problem, = found(validation=named(root, 'ground', 'disc', 'ring'))
+    (problem,) = found(validation=named(root, 'ground', 'disc', 'ring'))
     assert "Class 2 is 'square'" in problem and 'order,' not in problem
-    problem, = found(unlabeled=named(root, 'ground', 'square', 'disc'))
+    (problem,) = found(unlabeled=named(root, 'ground', 'square', 'disc'))
     assert 'unlabeled' in problem
     assert not found(
         validation=named(root, 'Ground', 'disc', 'square'),
-        unlabeled=named(root, 'x', 'y', 'z', pipeline=[LOAD, PACK]))
+        unlabeled=named(root, 'x', 'y', 'z', pipeline=[LOAD, PACK]),
+    )
 
 
 def test_ids_that_differ_by_one_are_named(root):
     ours = built(root, reduce_zero_label=True)
-    problem, = agreement_problems(
-        dict(labeled=ours, validation=built(root)))
+    (problem,) = agreement_problems(dict(labeled=ours, validation=built(root)))
     assert 'reduce_zero_label is True' in problem and 'validation' in problem
-    assert not [*agreement_problems(dict(
-        labeled=ours, validation=built(root, reduce_zero_label=True)))]
+    assert not [
+        *agreement_problems(
+            dict(labeled=ours, validation=built(root, reduce_zero_label=True))
+        )
+    ]
 
 
 def heads(**ignored):
-    return {name: SimpleNamespace(ignore_index=value, num_classes=3)
-            for name, value in ignored.items()}
+    return {
+        name: SimpleNamespace(ignore_index=value, num_classes=3)
+        for name, value in ignored.items()
+    }
 
 
 def test_ignored_ids_are_compared_with_every_head(root, tmp_path):
@@ -119,24 +133,25 @@ def test_ignored_ids_are_compared_with_every_head(root, tmp_path):
     def found(pad=None, dataset=dataset, scanned=scanned, **ignored):
         return [*ignore_problems(heads(**ignored), pad, dataset, scanned)]
 
-    problem, = found(decode_head=254, auxiliary_head=255)
+    (problem,) = found(decode_head=254, auxiliary_head=255)
     assert 'hold 254' in problem
     assert 'auxiliary_head.ignore_index is 255' in problem
     assert not found(decode_head=254, pad=254)
-    problem, = found(decode_head=254, pad=255)
+    (problem,) = found(decode_head=254, pad=255)
     assert 'seg_pad_val' in problem and '255' in problem
     plain = built(root)
-    assert not found(decode_head=0, dataset=plain,
-                     scanned=scan_all('labeled', plain))
-    rotated = built(root, [LOAD, MASK, dict(ROTATE, prob=1.), PACK])
-    problem, = found(decode_head=0, dataset=rotated, scanned=[])
+    assert not found(
+        decode_head=0, dataset=plain, scanned=scan_all('labeled', plain)
+    )
+    rotated = built(root, [LOAD, MASK, dict(ROTATE, prob=1.0), PACK])
+    (problem,) = found(decode_head=0, dataset=rotated, scanned=[])
     assert problem.startswith('RandomRotate') and 'with 255' in problem
     assert not found(decode_head=255, dataset=rotated, scanned=[])
 
 
 def test_ignored_ids_of_the_validation_are_those_of_the_metric():
     scanned = [dict(pixels={}), dict(pixels={}, ignored=254)]
-    problem, = metric_problems([254, 255], scanned)
+    (problem,) = metric_problems([254, 255], scanned)
     assert 'hold 254' in problem and 'is 255' in problem
     assert not [*metric_problems([255], scanned[:1])]
 
@@ -148,7 +163,7 @@ def small(root):
 def test_crops_are_compared_where_images_are_joined(root):
     dataset = pairs(root, unlabeled=small(root))
     exact = SemiSegDataPreProcessor(size=(32, 32))
-    problem, = batch_problems(dataset, exact, one_pass=True)
+    (problem,) = batch_problems(dataset, exact, one_pass=True)
     for words in ('64 x 64', '32 x 48', 'crop_size', 'one_pass'):
         assert words in problem
     padded = SemiSegDataPreProcessor(size=(64, 64))
@@ -158,8 +173,11 @@ def test_crops_are_compared_where_images_are_joined(root):
 
 def test_channels_are_compared(root):
     gray = folder(root, [dict(LOAD, color_type='grayscale'), CROP, views()])
-    problem, = batch_problems(pairs(root, unlabeled=gray),
-                              SemiSegDataPreProcessor(size=(64, 64)), False)
+    (problem,) = batch_problems(
+        pairs(root, unlabeled=gray),
+        SemiSegDataPreProcessor(size=(64, 64)),
+        False,
+    )
     assert '3 channels' in problem and 'color_type' in problem
 
 
@@ -189,7 +207,10 @@ MADE = {
     'a mask without a file': [LOAD, dict(type='LoadNothing')],
     'made after the crop': [LOAD, CROP, transform('OwnMask', own_mask)],
     'loaded after a resize': [
-        LOAD, dict(type='Resize', scale=(50, 45), keep_ratio=True), MASK],
+        LOAD,
+        dict(type='Resize', scale=(50, 45), keep_ratio=True),
+        MASK,
+    ],
     'with ids that are merged': [LOAD, MASK, transform('Merge', merge)],
     'merged after the crop': [LOAD, MASK, CROP, transform('Merge', merge)],
 }
@@ -206,7 +227,7 @@ def test_the_mask_that_the_pipeline_makes_is_checked(root, tmp_path, name):
     assert not faults(dataset)
     labeled = [*MADE[name], PACK]
     semi = pairs(data, labeled=stock(data, labeled))
-    assert 'gt_sem_seg' in semi[0, 0, (0, )]['labeled']['data_samples']
+    assert 'gt_sem_seg' in semi[0, 0, (0,)]['labeled']['data_samples']
 
     def spoil(results):
         results['gt_seg_map'][:3] = 9
@@ -232,13 +253,13 @@ def colored(root, tmp_path, mode='RGB'):
     for path in (data / 'masks').iterdir():
         ids = np.array(Image.open(path))
         Image.fromarray(np.array(COLORS, np.uint8)[ids]).convert(mode).save(
-            path)
+            path
+        )
     return data
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
-def test_masks_in_colors_are_named_and_the_remedy_works(
-        root, tmp_path, mode):
+def test_masks_in_colors_are_named_and_the_remedy_works(root, tmp_path, mode):
     data = colored(root, tmp_path, mode)
     found = faults(built(data))
     assert len(found) == 6
@@ -250,13 +271,18 @@ def test_masks_in_colors_are_named_and_the_remedy_works(
     assert not faults(dataset)
     for item, path in zip(dataset, sorted((root / 'masks').iterdir())):
         np.testing.assert_array_equal(
-            item['data_samples'].gt_sem_seg.data[0], Image.open(path))
+            item['data_samples'].gt_sem_seg.data[0], Image.open(path)
+        )
     # and where the masks of unlabeled images serve metrics
-    semi = pairs(data, labeled=stock(data, [LOAD, MASK, to_ids, PACK]),
-                 unlabeled=stock(data, [LOAD, MASK, to_ids, views()]))
-    sample = semi[0, 3, (0, )]['weak']['data_samples']
+    semi = pairs(
+        data,
+        labeled=stock(data, [LOAD, MASK, to_ids, PACK]),
+        unlabeled=stock(data, [LOAD, MASK, to_ids, views()]),
+    )
+    sample = semi[0, 3, (0,)]['weak']['data_samples']
     np.testing.assert_array_equal(
-        sample.gt_sem_seg.data[0], Image.open(root / 'masks/d.png'))
+        sample.gt_sem_seg.data[0], Image.open(root / 'masks/d.png')
+    )
 
 
 def test_colors_of_no_class_are_named_or_ignored(root, tmp_path):
@@ -269,19 +295,20 @@ def test_colors_of_no_class_are_named_or_ignored(root, tmp_path):
     ids = dataset[0]['data_samples'].gt_sem_seg.data.unique().tolist()
     assert {*ids} <= {0, 1, 255}
     # of masks that hold ids it says so as a transform that fails
-    problem, = step_problems('labeled', built(root, [LOAD, MASK, two, PACK]))
+    (problem,) = step_problems('labeled', built(root, [LOAD, MASK, two, PACK]))
     assert 'take ColorsToIds out' in problem
 
 
 def test_photos_in_place_of_masks_are_named(root, tmp_path):
     data = copy_of(root, tmp_path)
     shutil.copy(data / 'images/b.png', data / 'masks/a.png')
-    problem, = faults(built(data))
+    (problem,) = faults(built(data))
     assert 'colors' in problem and 'not photos' in problem
 
 
-@pytest.mark.parametrize('colors', [
-    [], [[0, 0]], [[0, 0, 256]], [[1, 2, 3], [1, 2, 3]], 'red'])
+@pytest.mark.parametrize(
+    'colors', [[], [[0, 0]], [[0, 0, 256]], [[1, 2, 3], [1, 2, 3]], 'red']
+)
 def test_silly_colors_are_refused(colors):
     with pytest.raises(ValueError, match='colors must be different colors'):
         TRANSFORMS.build(dict(type='ColorsToIds', colors=colors))
@@ -298,20 +325,28 @@ def listed(root, tmp_path, name, names):
 def test_copies_in_the_validation_are_found_by_content(root, tmp_path):
     data = copy_of(root, tmp_path)
     validation = listed(data, tmp_path, 'val.txt', 'ab')
-    assert not [*leaks('labeled', listed(data, tmp_path, 'l.txt', 'cd'),
-                       validation)]
+    assert not [
+        *leaks('labeled', listed(data, tmp_path, 'l.txt', 'cd'), validation)
+    ]
     for part in ('images', 'masks'):
         shutil.copy(data / f'{part}/b.png', data / f'{part}/holiday 1.png')
-    (data / 'images/other.png').write_bytes(bytes(reversed(
-        (data / 'images/b.png').read_bytes())))  # of the same size
+    (data / 'images/other.png').write_bytes(
+        bytes(reversed((data / 'images/b.png').read_bytes()))
+    )  # of the same size
     training = listed(data, tmp_path, 'l.txt', ['c', 'holiday 1'])
-    problem, = leaks('labeled', training, validation)
+    (problem,) = leaks('labeled', training, validation)
     for words in ('holiday 1.png', 'copy of', 'b.png', 'take'):
         assert words in problem
-    photos = DATASETS.build(dict(
-        type='UnlabeledFolder', pipeline=[LOAD],
-        images=[str(data / 'images/holiday 1.png'),
-                str(data / 'images/c.png')]))
+    photos = DATASETS.build(
+        dict(
+            type='UnlabeledFolder',
+            pipeline=[LOAD],
+            images=[
+                str(data / 'images/holiday 1.png'),
+                str(data / 'images/c.png'),
+            ],
+        )
+    )
     assert len([*leaks('unlabeled', photos, validation)]) == 1
 
 
@@ -324,41 +359,63 @@ def photos(tmp_path, **files):
         noise = rng.integers(256, size=(20, 20, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
     for name, image in files.items():
-        path = tmp_path / 'photos' / name.replace('__', '/').replace(
-            '_png', '.png').replace('_jpg', '.jpg')
+        path = (
+            tmp_path
+            / 'photos'
+            / name.replace('__', '/')
+            .replace('_png', '.png')
+            .replace('_jpg', '.jpg')
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
-    return DATASETS.build(dict(
-        type='UnlabeledFolder', images=str(tmp_path / 'photos'),
-        pipeline=[LOAD]))
+    return DATASETS.build(
+        dict(
+            type='UnlabeledFolder',
+            images=str(tmp_path / 'photos'),
+            pipeline=[LOAD],
+        )
+    )
 
 
 NOISE = Image.effect_noise((20, 20), 90).convert('RGB')
 FLAT = Image.fromarray(np.eye(20, dtype=np.uint8))
 
 
-@pytest.mark.parametrize('files, words', [
-    (dict(a_jpg=NOISE, a_png=NOISE), 'but for the suffix'),
-    (dict(x_mask_png=NOISE), 'named like masks'),
-    (dict(x_labelIds_png=NOISE), 'named like masks'),
-    (dict(masks__7_png=NOISE), 'named like masks'),
-    (dict(q_png=FLAT), 'few flat colors'),
-    (dict(q_png=FLAT.convert('P')), 'few flat colors'),
-    (dict(q_png=Image.fromarray(np.eye(20, dtype=np.uint16))),
-     'few flat colors'),
-])
+@pytest.mark.parametrize(
+    'files, words',
+    [
+        (dict(a_jpg=NOISE, a_png=NOISE), 'but for the suffix'),
+        (dict(x_mask_png=NOISE), 'named like masks'),
+        (dict(x_labelIds_png=NOISE), 'named like masks'),
+        (dict(masks__7_png=NOISE), 'named like masks'),
+        (dict(q_png=FLAT), 'few flat colors'),
+        (dict(q_png=FLAT.convert('P')), 'few flat colors'),
+        (
+            dict(q_png=Image.fromarray(np.eye(20, dtype=np.uint16))),
+            'few flat colors',
+        ),
+    ],
+)
 def test_masks_among_the_photos_are_named(tmp_path, files, words):
-    warning, = photo_warnings(photos(tmp_path, **files))
+    (warning,) = photo_warnings(photos(tmp_path, **files))
     assert words in warning and 'take them out' in warning
     assert warning.startswith('1 of the unlabeled images')
 
 
 def test_three_masks_are_named_and_photos_are_not(root, tmp_path):
-    assert not [*photo_warnings(photos(
-        tmp_path, unmasked_png=NOISE, labelmaker_shop_png=NOISE,
-        gtx__1_png=NOISE))]
-    both = DATASETS.build(dict(type='UnlabeledFolder', images=str(root),
-                               pipeline=[LOAD]))
+    assert not [
+        *photo_warnings(
+            photos(
+                tmp_path,
+                unmasked_png=NOISE,
+                labelmaker_shop_png=NOISE,
+                gtx__1_png=NOISE,
+            )
+        )
+    ]
+    both = DATASETS.build(
+        dict(type='UnlabeledFolder', images=str(root), pipeline=[LOAD])
+    )
     warnings = [*photo_warnings(both, built(root))]
     assert 'are masks of other images' in warnings[0]
     assert warnings[0].count('.png') == 3 and '6 of' in warnings[0]
@@ -372,7 +429,7 @@ def deep(root, tmp_path, dtype=np.uint16, channels=3):
     for path in (data / 'images').iterdir():
         image = np.array(Image.open(path)).astype(dtype)
         if channels > 3:
-            image = np.dstack([image, image[..., :channels - 3]])
+            image = np.dstack([image, image[..., : channels - 3]])
         image = image[..., 0] if channels == 1 else image
         path.unlink()
         if dtype == np.uint16:
@@ -391,45 +448,73 @@ JITTER = dict(type='ColorJitter', saturation=0, hue=0)
 TO_8_BITS = on_image('To8Bits', lambda x: (x / 24).astype(np.uint8))
 
 
-@pytest.mark.parametrize('kind, steps, named', [
-    ('deep', [dict(type='RandomGrayscale', prob=0.2, keep_channels=True)],
-     'RandomGrayscale'),
-    ('deep', [dict(type='PhotoMetricDistortion')], 'PhotoMetricDistortion'),
-    ('deep', [dict(type='ColorJitter')], 'ColorJitter'),
-    ('deep', [on_image('Wrap', lambda x: x.astype(np.uint8))], 'Wrap'),
-    ('deep', [on_image('Cut', lambda x: x.clip(0, 255))], 'Cut'),
-    ('gray', [dict(type='ColorJitter', hue=0)], 'ColorJitter'),
-    ('bands', [dict(type='RandomGrayscale', prob=0.2)], 'RandomGrayscale'),
-    ('deep', [JITTER, dict(type='RandomGaussianBlur', prob=1.)], None),
-    ('deep', [TO_8_BITS, dict(type='ColorJitter')], None),
-    ('deep', [on_image('Inverse', lambda x: 6000 - x.clip(0, 6000))], None),
-    ('gray', [JITTER, dict(type='RandomGaussianBlur', prob=1.)], None),
-    ('bands', [JITTER, dict(type='RandomGaussianBlur', prob=1.)], None),
-])
+@pytest.mark.parametrize(
+    'kind, steps, named',
+    [
+        (
+            'deep',
+            [dict(type='RandomGrayscale', prob=0.2, keep_channels=True)],
+            'RandomGrayscale',
+        ),
+        (
+            'deep',
+            [dict(type='PhotoMetricDistortion')],
+            'PhotoMetricDistortion',
+        ),
+        ('deep', [dict(type='ColorJitter')], 'ColorJitter'),
+        ('deep', [on_image('Wrap', lambda x: x.astype(np.uint8))], 'Wrap'),
+        ('deep', [on_image('Cut', lambda x: x.clip(0, 255))], 'Cut'),
+        ('gray', [dict(type='ColorJitter', hue=0)], 'ColorJitter'),
+        ('bands', [dict(type='RandomGrayscale', prob=0.2)], 'RandomGrayscale'),
+        ('deep', [JITTER, dict(type='RandomGaussianBlur', prob=1.0)], None),
+        ('deep', [TO_8_BITS, dict(type='ColorJitter')], None),
+        (
+            'deep',
+            [on_image('Inverse', lambda x: 6000 - x.clip(0, 6000))],
+            None,
+        ),
+        ('gray', [JITTER, dict(type='RandomGaussianBlur', prob=1.0)], None),
+        ('bands', [JITTER, dict(type='RandomGaussianBlur', prob=1.0)], None),
+    ],
+)
 def test_transforms_that_do_not_suit_the_images_are_named(
-        root, tmp_path, kind, steps, named):
-    data = deep(root, tmp_path, *dict(
-        deep=(np.uint16, 3), gray=(np.uint8, 1), bands=(np.uint8, 4))[kind])
+    root, tmp_path, kind, steps, named
+):
+    data = deep(
+        root,
+        tmp_path,
+        *dict(deep=(np.uint16, 3), gray=(np.uint8, 1), bands=(np.uint8, 4))[
+            kind
+        ],
+    )
     load = [NUMPY, CROP]
     dataset = pairs(
-        data, labeled=stock(root, [LOAD, MASK, CROP, PACK]),
-        unlabeled={**stock(data, [*load, views(*steps)]),
-                   'img_suffix': '.npy'})
+        data,
+        labeled=stock(root, [LOAD, MASK, CROP, PACK]),
+        unlabeled={
+            **stock(data, [*load, views(*steps)]),
+            'img_suffix': '.npy',
+        },
+    )
     found = [*step_problems('unlabeled', dataset.unlabeled)]
     if named is None:
         assert not found and not [*view_problems(dataset.unlabeled)]
-        assert dataset[0, 0, (0, )]['strong']['inputs'].shape[1:] == (64, 64)
+        assert dataset[0, 0, (0,)]['strong']['inputs'].shape[1:] == (64, 64)
     else:
-        problem, = found
+        (problem,) = found
         assert problem.startswith(f'{named} in the unlabeled pipeline')
         assert 'ake it out' in problem
 
 
 def test_labeled_pipelines_are_looked_at_too(root, tmp_path):
     data = deep(root, tmp_path)
-    labeled = {**stock(data, [NUMPY, MASK, CROP, dict(
-        type='PhotoMetricDistortion'), PACK]), 'img_suffix': '.npy'}
-    problem, = problems(root, labeled=labeled)
+    labeled = {
+        **stock(
+            data, [NUMPY, MASK, CROP, dict(type='PhotoMetricDistortion'), PACK]
+        ),
+        'img_suffix': '.npy',
+    }
+    (problem,) = problems(root, labeled=labeled)
     assert problem.startswith('PhotoMetricDistortion in the labeled')
 
 
@@ -439,16 +524,16 @@ def test_jitter_and_blur_keep_kind_and_meaning(dtype, shape):
     img = (np.arange(np.prod(shape)).reshape(shape) % 90 + 20).astype(dtype)
     np.random.seed(1)
     for _ in range(5):
-        out = ColorJitter(0.5, 0, 0, 0, prob=1.)(dict(img=img))['img']
+        out = ColorJitter(0.5, 0, 0, 0, prob=1.0)(dict(img=img))['img']
         assert out.dtype == dtype and out.shape == shape
         factor = out.mean() / img.mean()
         assert 0.48 < factor < 1.52
         np.testing.assert_allclose(out, img * factor, atol=1.1)
-        out = ColorJitter(0, 0.5, 0, 0, prob=1.)(dict(img=img))['img']
+        out = ColorJitter(0, 0.5, 0, 0, prob=1.0)(dict(img=img))['img']
         assert abs(out.mean() - img.mean()) < 1.1
         factor = out.std() / img.std()
         assert 0.45 < factor < 1.55
-        out = RandomGaussianBlur((1., 1.1), prob=1.)(dict(img=img))['img']
+        out = RandomGaussianBlur((1.0, 1.1), prob=1.0)(dict(img=img))['img']
         assert out.dtype == dtype and out.shape == shape
         assert out.std() < img.std()
 
@@ -456,20 +541,24 @@ def test_jitter_and_blur_keep_kind_and_meaning(dtype, shape):
 def test_what_is_too_bright_is_cut_off_and_not_wrapped():
     img = np.full((4, 4), 60000, np.uint16)
     np.random.seed(0)
-    values = {int(ColorJitter(1., 0, 0, 0, prob=1.)(
-        dict(img=img))['img'].max()) for _ in range(20)}
+    values = {
+        int(ColorJitter(1.0, 0, 0, 0, prob=1.0)(dict(img=img))['img'].max())
+        for _ in range(20)
+    }
     assert max(values) == 65535 and len(values) > 5
 
 
-@pytest.mark.parametrize('shape, dtype', [
-    ((4, 4), np.uint8), ((4, 4, 3), np.uint16), ((4, 4, 4), np.uint8)])
+@pytest.mark.parametrize(
+    'shape, dtype',
+    [((4, 4), np.uint8), ((4, 4, 3), np.uint16), ((4, 4, 4), np.uint8)],
+)
 def test_saturation_and_hue_say_what_they_need(shape, dtype):
     img = np.zeros(shape, dtype)
     for options in (dict(hue=0), dict(saturation=0)):
         with pytest.raises(ValueError, match='8-bit color.*saturation=0'):
             ColorJitter(**options)(dict(img=img))
     ColorJitter(saturation=0, hue=0)(dict(img=img))  # the remedy
-    ColorJitter(prob=0.)(dict(img=img))
+    ColorJitter(prob=0.0)(dict(img=img))
 
 
 # memory
@@ -514,10 +603,12 @@ def test_the_first_look_at_images_is_bounded(root, monkeypatch, kind):
 
     pipeline[0] = dict(type='SlowLoad')
     bytes_of_one = 16 * max(
-        path.stat().st_size for path in (root / 'images').iterdir())
+        path.stat().st_size for path in (root / 'images').iterdir()
+    )
     for images_at_once in (1, 2):
         monkeypatch.setattr(
-            images, 'DECODING', Budget(images_at_once * bytes_of_one))
+            images, 'DECODING', Budget(images_at_once * bytes_of_one)
+        )
         most[0] = 0
         if kind == 'folder':
             DATASETS.build(folder(root, pipeline))
@@ -529,16 +620,27 @@ def test_the_first_look_at_images_is_bounded(root, monkeypatch, kind):
 # words that are spelled alike
 
 
-@pytest.mark.parametrize('cfg, meant', [
-    (dict(type='UnlabledFolder', images='x'), 'UnlabeledFolder'),
-    (dict(type='SemiSegDatset'), 'SemiSegDataset'),
-    (dict(type='BaseSegDataset', img_sufix='.png'), 'img_suffix'),
-    (dict(type='UnlabeledFolder', image='x', pipeline=[]), 'images'),
-    (dict(type='BaseSegDataset', pipeline=[dict(type='RandomFlipp')]),
-     'RandomFlip'),
-    (dict(type='BaseSegDataset', lazy_init=True, pipeline=[
-        dict(type='ColorJitter', brightnes=1.)]), 'brightness'),
-])
+@pytest.mark.parametrize(
+    'cfg, meant',
+    [
+        (dict(type='UnlabledFolder', images='x'), 'UnlabeledFolder'),
+        (dict(type='SemiSegDatset'), 'SemiSegDataset'),
+        (dict(type='BaseSegDataset', img_sufix='.png'), 'img_suffix'),
+        (dict(type='UnlabeledFolder', image='x', pipeline=[]), 'images'),
+        (
+            dict(type='BaseSegDataset', pipeline=[dict(type='RandomFlipp')]),
+            'RandomFlip',
+        ),
+        (
+            dict(
+                type='BaseSegDataset',
+                lazy_init=True,
+                pipeline=[dict(type='ColorJitter', brightnes=1.0)],
+            ),
+            'brightness',
+        ),
+    ],
+)
 def test_misspelled_types_and_options(cfg, meant):
     with pytest.raises((KeyError, TypeError)) as error:
         DATASETS.build(cfg)

@@ -49,7 +49,8 @@ def images(root, name, pipeline):
         img_suffix='.png',
         data_prefix=dict(img_path='images', seg_map_path='masks'),
         metainfo=dict(classes=CLASSES, palette=[[0, 0, 0], [128, 0, 0]]),
-        pipeline=pipeline)
+        pipeline=pipeline,
+    )
 
 
 def pairs(root, labeled=None, unlabeled=None):
@@ -57,8 +58,9 @@ def pairs(root, labeled=None, unlabeled=None):
         dict(
             type='SemiSegDataset',
             labeled=labeled or images(root, 'labeled', [*LOAD, PACK]),
-            unlabeled=unlabeled or images(root, 'unlabeled',
-                                          [LOAD[0], VIEWS])))
+            unlabeled=unlabeled or images(root, 'unlabeled', [LOAD[0], VIEWS]),
+        )
+    )
 
 
 def check(root, num_classes=2, labeled=None, validate=True):
@@ -75,14 +77,16 @@ def check(root, num_classes=2, labeled=None, validate=True):
         train_dataloader=SimpleNamespace(dataset=pairs(root, labeled)),
         val_loop=SimpleNamespace(evaluator=None) if validate else None,
         val_dataloader=SimpleNamespace(
-            dataset=DATASETS.build(images(root, 'val', [*LOAD, PACK]))))
+            dataset=DATASETS.build(images(root, 'val', [*LOAD, PACK]))
+        ),
+    )
     if not validate:
         del runner.val_dataloader
     HOOKS.build(dict(type='DataCheckHook')).before_train(runner)
 
 
 def test_a_pair_holds_its_views_without_masks_of_unlabeled_images(root):
-    item = pairs(root)[1, 0, (0, )]
+    item = pairs(root)[1, 0, (0,)]
     assert set(item) == {'labeled', 'weak', 'strong'}
     assert (item['labeled']['inputs'] == 40).all()
     assert (item['weak']['inputs'] == 160).all()
@@ -92,10 +96,11 @@ def test_a_pair_holds_its_views_without_masks_of_unlabeled_images(root):
 
 def test_a_warmup_view_of_the_labeled_images(root):
     labeled = images(
-        root, 'labeled',
-        [*LOAD,
-         dict(type='MultiView', labeled=[PACK], labeled_weak=[PACK])])
-    item = pairs(root, labeled)[0, 0, (0, )]
+        root,
+        'labeled',
+        [*LOAD, dict(type='MultiView', labeled=[PACK], labeled_weak=[PACK])],
+    )
+    item = pairs(root, labeled)[0, 0, (0,)]
     assert set(item) == {'labeled', 'labeled_weak', 'weak', 'strong'}
 
 
@@ -114,18 +119,22 @@ def test_an_empty_list_is_named(root, name):
 def test_missing_data_and_lists_are_named(root):
     (root / 'unlabeled.txt').unlink()
     with pytest.raises(
-            FileNotFoundError, match='unlabeled.txt does not.*unlabeled'):
+        FileNotFoundError, match='unlabeled.txt does not.*unlabeled'
+    ):
         pairs(root)
     labeled = dict(images(root, 'labeled', [*LOAD, PACK]), data_root='gone')
     with pytest.raises(FileNotFoundError, match='gone does not.*PSMT_DATA'):
         pairs(root, labeled)
 
 
-@pytest.mark.parametrize('name, path', [
-    ('labeled', 'images/a.png'),
-    ('labeled', 'masks/a.png'),
-    ('unlabeled', 'images/f.png'),
-])
+@pytest.mark.parametrize(
+    'name, path',
+    [
+        ('labeled', 'images/a.png'),
+        ('labeled', 'masks/a.png'),
+        ('unlabeled', 'images/f.png'),
+    ],
+)
 def test_a_missing_file_is_named(root, name, path):
     (root / path).unlink()
     with pytest.raises(FileNotFoundError, match=f'{path}.*{name}.txt'):
@@ -142,7 +151,8 @@ def test_masks_without_a_folder_have_the_same_remedy(root):
     unlabeled = images(root, 'unlabeled', [*LOAD, VIEWS])
     del unlabeled['data_prefix']['seg_map_path']
     with pytest.raises(
-            FileNotFoundError, match='seg_map_path.*LoadAnnotations'):
+        FileNotFoundError, match='seg_map_path.*LoadAnnotations'
+    ):
         pairs(root, unlabeled=unlabeled)
 
 
@@ -165,23 +175,32 @@ def test_wrapped_data_sets_are_checked_alike(root):
 
 def test_a_pipeline_without_views_is_refused(root):
     with pytest.raises(ValueError, match='MultiView'):
-        pairs(root, unlabeled=images(root, 'unlabeled',
-                                     [LOAD[0], PACK]))[0, 0, (0, )]
+        pairs(root, unlabeled=images(root, 'unlabeled', [LOAD[0], PACK]))[
+            0, 0, (0,)
+        ]
 
 
 def test_random_transforms_follow_from_the_seed_of_the_pair(root):
     @TRANSFORMS.register_module(force=True)
     class ThreeDice(BaseTransform):
         def transform(self, results):
-            results['dice'] = (random.random(), np.random.rand(),
-                               torch.rand(()).item())
+            results['dice'] = (
+                random.random(),
+                np.random.rand(),
+                torch.rand(()).item(),
+            )
             return results
 
-    pack = dict(type='PackSegInputs', meta_keys=('dice', ))
-    views = dict(type='MultiView', weak=[pack],
-                 strong=[dict(type='ThreeDice'), pack])
-    dataset = pairs(root, unlabeled=images(
-        root, 'unlabeled', [LOAD[0], dict(type='ThreeDice'), views]))
+    pack = dict(type='PackSegInputs', meta_keys=('dice',))
+    views = dict(
+        type='MultiView', weak=[pack], strong=[dict(type='ThreeDice'), pack]
+    )
+    dataset = pairs(
+        root,
+        unlabeled=images(
+            root, 'unlabeled', [LOAD[0], dict(type='ThreeDice'), views]
+        ),
+    )
 
     def throw(*seed):
         item = dataset[0, 0, seed]
@@ -199,7 +218,9 @@ def test_random_transforms_follow_from_the_seed_of_the_pair(root):
     assert [outside(), throw(5, 0), outside()] == [alone[0], first, alone[1]]
     values = {
         value
-        for dice in (*first, *throw(5, 1), *throw(6, 0)) for value in dice}
+        for dice in (*first, *throw(5, 1), *throw(6, 0))
+        for value in dice
+    }
     assert len(values) == 18
 
 
@@ -211,7 +232,8 @@ def test_a_stock_sampler_is_refused(root):
 def test_an_image_in_labeled_and_validation_is_named(root):
     Path(root / 'val.txt').write_text('d\nb\n')
     with pytest.raises(
-            ValueError, match='images/b.png.*labeled.txt.*validation'):
+        ValueError, match='images/b.png.*labeled.txt.*validation'
+    ):
         check(root)
 
 
@@ -228,7 +250,8 @@ def test_mask_ids_outside_the_classes_are_named(root):
 
 def test_disagreeing_num_classes_are_named(root):
     with pytest.raises(
-            ValueError, match="head.0.num_classes is 21.*2 classes.*'shape'"):
+        ValueError, match="head.0.num_classes is 21.*2 classes.*'shape'"
+    ):
         check(root, num_classes=21)
 
 
@@ -239,5 +262,4 @@ def test_a_head_of_boundaries_has_its_own_num_classes(root):
     segmentor = nn.Module()
     segmentor.auxiliary_head = nn.ModuleList([head])
     dataset = SimpleNamespace(metainfo=dict(classes='abc'))
-    assert not [*class_problems(
-        class_heads(segmentor), 'labeled', dataset)]
+    assert not [*class_problems(class_heads(segmentor), 'labeled', dataset)]

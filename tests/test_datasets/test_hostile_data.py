@@ -1,4 +1,5 @@
 """Hostile lists, images and masks: right pairs, or an error that names it."""
+
 import re
 import unicodedata
 from io import BytesIO
@@ -21,22 +22,45 @@ from mmseg_psmt.models import SemiSegDataPreProcessor
 
 register_all_modules()
 fuzz = settings(
-    max_examples=50, deadline=None, derandomize=True, database=None,
-    suppress_health_check=[*HealthCheck])
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[*HealthCheck],
+)
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 PACK = dict(type='PackSegInputs')
 VIEWS = dict(type='MultiView', weak=[PACK], strong=[PACK])
 NFC, NFD = (unicodedata.normalize(form, 'é') for form in ('NFC', 'NFD'))
 NAMES = ('my', 'my photo', 'photo', 'sub/a b', NFC, NFD, 'x\u2028y', 'l.st')
 NAMED = st.builds(
-    '{}{}{}'.format, st.sampled_from(['', ' ', '\t', './', '../images/']),
-    st.sampled_from(NAMES), st.sampled_from(['', '  ', '\t', ' \x0c']))
+    '{}{}{}'.format,
+    st.sampled_from(['', ' ', '\t', './', '../images/']),
+    st.sampled_from(NAMES),
+    st.sampled_from(['', '  ', '\t', ' \x0c']),
+)
 TEXT = st.text(st.characters(codec='utf-8'), max_size=5)
-ODD = st.sampled_from(['..', '.', '/', '../my', 'sub', 'gone', '\0', '~', '*',
-                       'my my', 'my photo photo', '/my', 'x' * 300])
+ODD = st.sampled_from(
+    [
+        '..',
+        '.',
+        '/',
+        '../my',
+        'sub',
+        'gone',
+        '\0',
+        '~',
+        '*',
+        'my my',
+        'my photo photo',
+        '/my',
+        'x' * 300,
+    ]
+)
 LINES = st.one_of(
     st.lists(NAMED, min_size=1, max_size=4),
-    st.lists(st.one_of(NAMED, NAMED, NAMED, TEXT, ODD), max_size=4))
+    st.lists(st.one_of(NAMED, NAMED, NAMED, TEXT, ODD), max_size=4),
+)
 
 
 @st.composite
@@ -72,21 +96,27 @@ def labeled(root, **options):
         'data_prefix': dict(img_path='images', seg_map_path='masks'),
         'metainfo': dict(classes=[*NAMES], palette=[[0, 0, 0]] * len(NAMES)),
         'pipeline': [*LOAD, PACK],
-        **options
+        **options,
     }
 
 
 @pytest.fixture(scope='module')
 def unlabeled(root):
-    return DATASETS.build(dict(
-        type='UnlabeledFolder', images=str(root / 'unlabeled'),
-        pipeline=[LOAD[0], VIEWS]))
+    return DATASETS.build(
+        dict(
+            type='UnlabeledFolder',
+            images=str(root / 'unlabeled'),
+            pipeline=[LOAD[0], VIEWS],
+        )
+    )
 
 
 def greys(item):
     """Grey of the image and of the mask."""
-    return (item['inputs'].unique().tolist(),
-            item['data_samples'].gt_sem_seg.data.unique().tolist())
+    return (
+        item['inputs'].unique().tolist(),
+        item['data_samples'].gt_sem_seg.data.unique().tolist(),
+    )
 
 
 @fuzz
@@ -96,16 +126,23 @@ def test_a_list_of_mmseg(root, unlabeled, drawn):
     (root / 'labeled.txt').write_bytes(content)
     names = [line.strip() for line in lines]
     names = names[:-1] if names[-1] == '' else names
-    wanted = [name.removeprefix('./').removeprefix('../images/')
-              for name in names]
+    wanted = [
+        name.removeprefix('./').removeprefix('../images/') for name in names
+    ]
     try:
-        dataset = SemiSegDataset(labeled(root, ann_file='labeled.txt'),
-                                 unlabeled)
+        dataset = SemiSegDataset(
+            labeled(root, ann_file='labeled.txt'), unlabeled
+        )
     except (ValueError, FileNotFoundError) as error:
         assert str(root / 'labeled.txt') in str(error)
         fine = code == 'utf-8' and {*wanted} <= {*NAMES}
-        assert not (fine and wanted and all(
-            (root / 'masks' / f'{name}.png').exists() for name in names))
+        assert not (
+            fine
+            and wanted
+            and all(
+                (root / 'masks' / f'{name}.png').exists() for name in names
+            )
+        )
         return
     assert len(dataset.labeled) == len(wanted)
     for i, name in enumerate(wanted):
@@ -119,13 +156,21 @@ def test_a_list_of_unlabeled_images(root, drawn):
     content, lines, code = drawn
     (root / 'list.txt').write_bytes(content)
     names = {line.strip() for line in lines if line.strip()}
-    wanted = {name.removeprefix('./').removeprefix('../images/')
-              for name in names}
+    wanted = {
+        name.removeprefix('./').removeprefix('../images/') for name in names
+    }
     # a line is a path with its suffix
-    (root / 'list.txt').write_bytes(content if code == 'utf-16' else ''.join(
-        f'{name}.png\n' for name in names).encode(code))
-    config = dict(type='UnlabeledFolder', images='../list.txt',
-                  data_root=str(root / 'images'), pipeline=[LOAD[0]])
+    (root / 'list.txt').write_bytes(
+        content
+        if code == 'utf-16'
+        else ''.join(f'{name}.png\n' for name in names).encode(code)
+    )
+    config = dict(
+        type='UnlabeledFolder',
+        images='../list.txt',
+        data_root=str(root / 'images'),
+        pipeline=[LOAD[0]],
+    )
     try:
         dataset = DATASETS.build(config)
     except (ValueError, FileNotFoundError) as error:
@@ -133,24 +178,36 @@ def test_a_list_of_unlabeled_images(root, drawn):
         assert code == 'utf-16' or not wanted or not wanted <= {*NAMES}
         return
     found = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-    assert ({str(Path(path).resolve()) for path in found} ==
-            {str(root / 'images' / f'{name}.png') for name in wanted})
+    assert {str(Path(path).resolve()) for path in found} == {
+        str(root / 'images' / f'{name}.png') for name in wanted
+    }
     assert len(found) == len(wanted)
 
 
 def test_a_list_of_unlabeled_images_with_a_byte_order_mark(root):
     (root / 'list.txt').write_bytes(b'\xef\xbb\xbfmy.png\r\nl.st.png')
-    dataset = DATASETS.build(dict(
-        type='UnlabeledFolder', images='../list.txt', pipeline=[LOAD[0]],
-        data_root=str(root / 'images')))
+    dataset = DATASETS.build(
+        dict(
+            type='UnlabeledFolder',
+            images='../list.txt',
+            pipeline=[LOAD[0]],
+            data_root=str(root / 'images'),
+        )
+    )
     assert len(dataset) == 2
 
 
 FILES = {f'{Path(name).name}.png': k for k, name in enumerate(NAMES)}
 KNOWN = {**FILES, **{Path(name).name: k for k, name in enumerate(NAMES)}}
-FORMS = st.sampled_from([
-    '{0}', '{0}.png', 'JPEG Images/{0}.png', '/a b/{0}.png  masks/{0}.png',
-    '{0}.png\tm/{0}_l.png'])
+FORMS = st.sampled_from(
+    [
+        '{0}',
+        '{0}.png',
+        'JPEG Images/{0}.png',
+        '/a b/{0}.png  masks/{0}.png',
+        '{0}.png\tm/{0}_l.png',
+    ]
+)
 PUBLISHED = st.builds(lambda form, name: form.format(name), FORMS, NAMED)
 
 
@@ -163,18 +220,25 @@ def test_a_published_list(root, drawn):
     lines = [line.strip() for line in lines if line.strip()]
     wanted = []
     for line in lines:
-        ends = [i for i in range(len(line), 0, -1)
-                if i == len(line) or line[i].isspace()]
-        fits = [KNOWN.get(Path('/' + line).name)
-                if line[-1] != '/' else None] + [
-            FILES.get(line[:i].rpartition('/')[2]) for i in ends[1:]]
+        ends = [
+            i
+            for i in range(len(line), 0, -1)
+            if i == len(line) or line[i].isspace()
+        ]
+        fits = [
+            KNOWN.get(Path('/' + line).name) if line[-1] != '/' else None
+        ] + [FILES.get(line[:i].rpartition('/')[2]) for i in ends[1:]]
         wanted.append(next((k for k in fits if k is not None), None))
     try:
         found = make_splits.read_list(path, KNOWN, {}, {*FILES}, {})
     except SystemExit as error:
         assert str(path) in str(error)
-        assert (code == 'utf-16' or None in wanted or not wanted
-                or len({*wanted}) < len(wanted))
+        assert (
+            code == 'utf-16'
+            or None in wanted
+            or not wanted
+            or len({*wanted}) < len(wanted)
+        )
         return
     assert found == sorted(wanted)
 
@@ -188,12 +252,15 @@ def test_a_name_with_a_space_is_not_cut(root):
         make_splits.read_list(path, KNOWN, {}, {*FILES}, {})
 
 
-@pytest.mark.parametrize('content, words', [
-    (b'\xef\xbb\xbfmy\n', 'without a byte order mark'),
-    (b'my\n\nphoto\n', 'blank line'),
-    ('my\n'.encode('utf-16'), 'no UTF-8'),
-    (b'folder\n', 'folder.png is no file'),
-])
+@pytest.mark.parametrize(
+    'content, words',
+    [
+        (b'\xef\xbb\xbfmy\n', 'without a byte order mark'),
+        (b'my\n\nphoto\n', 'blank line'),
+        ('my\n'.encode('utf-16'), 'no UTF-8'),
+        (b'folder\n', 'folder.png is no file'),
+    ],
+)
 def test_what_to_do_about_a_list_is_said(root, unlabeled, content, words):
     (root / 'labeled.txt').write_bytes(content)
     with pytest.raises((ValueError, FileNotFoundError), match=words):
@@ -228,9 +295,13 @@ def dataset_of(folder, image, mask, **load):
     for part, content in (('images', image), ('masks', mask)):
         (folder / part).mkdir(parents=True)
         (folder / part / 'a.png').write_bytes(content)
-    return DATASETS.build(labeled(
-        folder, metainfo=dict(classes=('a', 'b'), palette=[[0] * 3] * 2),
-        pipeline=[{**LOAD[0], **load}, LOAD[1], PACK]))
+    return DATASETS.build(
+        labeled(
+            folder,
+            metainfo=dict(classes=('a', 'b'), palette=[[0] * 3] * 2),
+            pipeline=[{**LOAD[0], **load}, LOAD[1], PACK],
+        )
+    )
 
 
 def problems_of(dataset, unlabeled):
@@ -239,8 +310,12 @@ def problems_of(dataset, unlabeled):
     model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
     model.segmentor = nn.Identity()
     runner = SimpleNamespace(
-        model=model, val_loop=None, train_dataloader=SimpleNamespace(
-            dataset=SemiSegDataset(dataset, unlabeled)))
+        model=model,
+        val_loop=None,
+        train_dataloader=SimpleNamespace(
+            dataset=SemiSegDataset(dataset, unlabeled)
+        ),
+    )
     found = check_data.Problems()
     check_data.inspect(found, 'labeled', dataset, None)
     try:
@@ -255,7 +330,8 @@ def problems_of(dataset, unlabeled):
 
 @pytest.mark.parametrize('mode', ['L', 'LA', 'RGBA', 'P', '1', 'I;16', 'CMYK'])
 def test_images_of_any_mode_are_loaded_as_their_colors(
-        tmp_path, unlabeled, mode):
+    tmp_path, unlabeled, mode
+):
     image, kind, options = RGB, 'PNG', {}
     if mode == 'I;16':
         image = Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257)
@@ -264,18 +340,26 @@ def test_images_of_any_mode_are_loaded_as_their_colors(
         image = RGB.convert(mode)
         if mode == 'CMYK':
             kind, options = 'JPEG', dict(quality=100)
-        seen = np.array(Image.open(BytesIO(encoded(
-            image, kind, **options))).convert('RGB'))
-    dataset = dataset_of(tmp_path, encoded(image, kind, **options),
-                         encoded(EYE))
+        seen = np.array(
+            Image.open(BytesIO(encoded(image, kind, **options))).convert('RGB')
+        )
+    dataset = dataset_of(
+        tmp_path, encoded(image, kind, **options), encoded(EYE)
+    )
     assert problems_of(dataset, unlabeled) is None
     got = dataset[0]['inputs'].numpy()[::-1].transpose(1, 2, 0)
     assert abs(got.astype(int) - seen).max() <= 1
 
 
-@pytest.mark.parametrize('kind, way', [
-    *(('JPEG', way) for way in range(2, 9)), ('PNG', 6), ('WEBP', 3),
-    ('TIFF', 6)])
+@pytest.mark.parametrize(
+    'kind, way',
+    [
+        *(('JPEG', way) for way in range(2, 9)),
+        ('PNG', 6),
+        ('WEBP', 3),
+        ('TIFF', 6),
+    ],
+)
 def test_a_turned_square_image_is_refused(tmp_path, unlabeled, kind, way):
     dataset = dataset_of(tmp_path, oriented(way, kind=kind), encoded(EYE))
     problem = problems_of(dataset, unlabeled)
@@ -291,17 +375,22 @@ def test_an_upright_image_is_fit(tmp_path, unlabeled, way):
 
 def test_the_size_of_the_mask_says_whether_it_is_turned(tmp_path, unlabeled):
     tall = Image.fromarray(NOISE[:, :4])  # 6 x 4, loaded as 4 x 6
-    for name, mask, fit in (('loaded', EYE[:4], True),
-                            ('stored', EYE[:, :4], False)):
-        dataset = dataset_of(tmp_path / name, oriented(6, tall),
-                             encoded(mask))
+    for name, mask, fit in (
+        ('loaded', EYE[:4], True),
+        ('stored', EYE[:, :4], False),
+    ):
+        dataset = dataset_of(tmp_path / name, oriented(6, tall), encoded(mask))
         problem = problems_of(dataset, unlabeled)
         assert problem is None if fit else 'orientation 6' in problem
 
 
 def test_a_loader_that_turns_nothing_is_fit(tmp_path, unlabeled):
-    dataset = dataset_of(tmp_path, oriented(6), encoded(EYE),
-                         color_type='color_ignore_orientation')
+    dataset = dataset_of(
+        tmp_path,
+        oriented(6),
+        encoded(EYE),
+        color_type='color_ignore_orientation',
+    )
     assert problems_of(dataset, unlabeled) is None
 
 
@@ -311,11 +400,18 @@ def palette(alpha):
     return encoded(mask, transparency=alpha)
 
 
-@pytest.mark.parametrize('mask', [
-    encoded(EYE), encoded(EYE.astype(bool)), encoded(EYE.astype(np.uint16)),
-    palette(0), palette(bytes([0, 255])),
-    encoded(EYE.astype(np.int32), 'TIFF'),
-], ids=['L', '1', 'I;16', 'P', 'P with alpha', 'I'])
+@pytest.mark.parametrize(
+    'mask',
+    [
+        encoded(EYE),
+        encoded(EYE.astype(bool)),
+        encoded(EYE.astype(np.uint16)),
+        palette(0),
+        palette(bytes([0, 255])),
+        encoded(EYE.astype(np.int32), 'TIFF'),
+    ],
+    ids=['L', '1', 'I;16', 'P', 'P with alpha', 'I'],
+)
 def test_masks_of_these_modes_are_read_rightly(tmp_path, unlabeled, mask):
     dataset = dataset_of(tmp_path, encoded(RGB), mask)
     assert problems_of(dataset, unlabeled) is None
@@ -323,20 +419,35 @@ def test_masks_of_these_modes_are_read_rightly(tmp_path, unlabeled, mask):
     np.testing.assert_array_equal(loaded, np.eye(6))
 
 
-@pytest.mark.parametrize('mask, words', [
-    (encoded(EYE.astype(np.uint16) * 256), ['8 bits', 'mend']),
-    (encoded(EYE.astype(np.int32) * 65536, 'TIFF'), ['8 bits']),
-    (encoded(EYE.astype(np.float32) / 2, 'TIFF'), ['8 bits']),
-    (encoded(Image.fromarray(EYE).convert('RGB')), ['6 x 6 x 3', '6 x 6']),
-    (encoded(Image.fromarray(EYE).convert('RGBA')), ['6 x 6 x 4']),
-    (encoded(Image.fromarray(EYE).convert('LA')), ['6 x 6 x 2']),
-    (encoded(EYE[:5]), ['5 x 6', '6 x 6']),
-    (encoded(np.tile(EYE, (2, 2))), ['12 x 12']),
-    (encoded(EYE * 2), ['[2]', '2 classes']),
-    (encoded(EYE)[:-30], ['cannot be read']),
-    (b'', ['cannot be read']),
-], ids=['I;16', 'I', 'F', 'RGB', 'RGBA', 'LA', 'small', 'large', 'ids', 'cut',
-        'empty'])
+@pytest.mark.parametrize(
+    'mask, words',
+    [
+        (encoded(EYE.astype(np.uint16) * 256), ['8 bits', 'mend']),
+        (encoded(EYE.astype(np.int32) * 65536, 'TIFF'), ['8 bits']),
+        (encoded(EYE.astype(np.float32) / 2, 'TIFF'), ['8 bits']),
+        (encoded(Image.fromarray(EYE).convert('RGB')), ['6 x 6 x 3', '6 x 6']),
+        (encoded(Image.fromarray(EYE).convert('RGBA')), ['6 x 6 x 4']),
+        (encoded(Image.fromarray(EYE).convert('LA')), ['6 x 6 x 2']),
+        (encoded(EYE[:5]), ['5 x 6', '6 x 6']),
+        (encoded(np.tile(EYE, (2, 2))), ['12 x 12']),
+        (encoded(EYE * 2), ['[2]', '2 classes']),
+        (encoded(EYE)[:-30], ['cannot be read']),
+        (b'', ['cannot be read']),
+    ],
+    ids=[
+        'I;16',
+        'I',
+        'F',
+        'RGB',
+        'RGBA',
+        'LA',
+        'small',
+        'large',
+        'ids',
+        'cut',
+        'empty',
+    ],
+)
 def test_other_masks_are_refused(tmp_path, unlabeled, mask, words):
     problem = problems_of(dataset_of(tmp_path, encoded(RGB), mask), unlabeled)
     for word in (str(tmp_path / 'masks/a.png'), *words):
@@ -345,26 +456,41 @@ def test_other_masks_are_refused(tmp_path, unlabeled, mask, words):
 
 def test_an_image_that_is_its_own_mask_is_refused(tmp_path, unlabeled):
     dataset = dataset_of(tmp_path, encoded(EYE), encoded(EYE))
-    dataset = DATASETS.build(labeled(
-        tmp_path, data_prefix=dict(img_path='images', seg_map_path='images')))
+    dataset = DATASETS.build(
+        labeled(
+            tmp_path,
+            data_prefix=dict(img_path='images', seg_map_path='images'),
+        )
+    )
     problem = problems_of(dataset, unlabeled)
     assert 'image and mask in one' in problem and 'a.png' in problem
 
 
 @pytest.mark.parametrize('size', [(1, 1), (10000, 1), (1, 10000)])
 def test_lines_of_pixels_are_refused_with_masks_alone(
-        tmp_path, unlabeled, size):
+    tmp_path, unlabeled, size
+):
     pixels = np.zeros(size, np.uint8)
     dataset = dataset_of(tmp_path, encoded(pixels), encoded(pixels))
     problem = problems_of(dataset, unlabeled)
     assert 'images/a.png' in problem and 'one pixel' in problem
     crop = dict(type='RandomCrop', crop_size=(8, 8))
-    strong = [dict(type='ColorJitter', prob=1.),
-              dict(type='RandomGaussianBlur', prob=1.), PACK]
-    photos = DATASETS.build(dict(
-        type='UnlabeledFolder', images=str(tmp_path / 'images'), pipeline=[
-            LOAD[0], crop, dict(type='MultiView', weak=[PACK],
-                                strong=strong)]))
+    strong = [
+        dict(type='ColorJitter', prob=1.0),
+        dict(type='RandomGaussianBlur', prob=1.0),
+        PACK,
+    ]
+    photos = DATASETS.build(
+        dict(
+            type='UnlabeledFolder',
+            images=str(tmp_path / 'images'),
+            pipeline=[
+                LOAD[0],
+                crop,
+                dict(type='MultiView', weak=[PACK], strong=strong),
+            ],
+        )
+    )
     views = photos[0]
     wanted = tuple(min(8, length) for length in size)
     assert {view['inputs'].shape[1:] for view in views.values()} == {wanted}
@@ -373,21 +499,29 @@ def test_lines_of_pixels_are_refused_with_masks_alone(
 def test_a_hundred_million_pixels(tmp_path, unlabeled):
     mask = Image.new('L', (10000, 10000))
     mask.paste(1, (9000, 0, 10000, 10000))
-    dataset = dataset_of(tmp_path, encoded(mask, compress_level=1),
-                         encoded(mask, compress_level=1))
+    dataset = dataset_of(
+        tmp_path,
+        encoded(mask, compress_level=1),
+        encoded(mask, compress_level=1),
+    )
     assert problems_of(dataset, unlabeled) is None
 
 
 def test_a_broken_validation_is_found_before_the_training(
-        root, tmp_path, unlabeled):
+    root, tmp_path, unlabeled
+):
     model = nn.Module()
     model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
     model.segmentor = nn.Identity()
     runner = SimpleNamespace(
-        model=model, val_loop=SimpleNamespace(evaluator=None),
-        val_dataloader=SimpleNamespace(dataset=dataset_of(
-            tmp_path, encoded(RGB), encoded(EYE[:5]))),
+        model=model,
+        val_loop=SimpleNamespace(evaluator=None),
+        val_dataloader=SimpleNamespace(
+            dataset=dataset_of(tmp_path, encoded(RGB), encoded(EYE[:5]))
+        ),
         train_dataloader=SimpleNamespace(
-            dataset=SemiSegDataset(labeled(root), unlabeled)))
+            dataset=SemiSegDataset(labeled(root), unlabeled)
+        ),
+    )
     with pytest.raises(ValueError, match='masks/a.png is 5 x 6'):
         HOOKS.build(dict(type='DataCheckHook')).before_train(runner)

@@ -1,4 +1,5 @@
 """Files that an earlier run found fit are not read again."""
+
 import os
 
 import numpy as np
@@ -22,9 +23,11 @@ def root(tmp_path):
         (folder / part).mkdir(parents=True)
     for i in range(4):
         Image.fromarray(np.full((8, 9, 3), 50 * i, np.uint8)).save(
-            folder / f'images/{i}.jpg')
+            folder / f'images/{i}.jpg'
+        )
         Image.fromarray(np.full((8, 9), i % 2, np.uint8)).save(
-            folder / f'masks/{i}.png')
+            folder / f'masks/{i}.png'
+        )
     return folder
 
 
@@ -43,16 +46,25 @@ def calls(monkeypatch):
 
 
 def masked(root, classes=('a', 'b'), pipeline=LOADING):
-    return DATASETS.build(dict(
-        type='BaseSegDataset', data_root=str(root), pipeline=pipeline,
-        data_prefix=dict(img_path='images', seg_map_path='masks'),
-        metainfo=dict(classes=classes, palette=[[0] * 3] * len(classes))))
+    return DATASETS.build(
+        dict(
+            type='BaseSegDataset',
+            data_root=str(root),
+            pipeline=pipeline,
+            data_prefix=dict(img_path='images', seg_map_path='masks'),
+            metainfo=dict(classes=classes, palette=[[0] * 3] * len(classes)),
+        )
+    )
 
 
 def photos(root):
-    return DATASETS.build(dict(
-        type='UnlabeledFolder', images=str(root / 'images'),
-        pipeline=LOADING[:1]))
+    return DATASETS.build(
+        dict(
+            type='UnlabeledFolder',
+            images=str(root / 'images'),
+            pipeline=LOADING[:1],
+        )
+    )
 
 
 def check(root, **options):
@@ -107,12 +119,24 @@ def test_faults_are_found_each_time(root, calls, look):
         assert len(found) == 3
 
 
-@pytest.mark.parametrize('options', [
-    dict(classes=('a', 'b', 'c')),
-    dict(pipeline=[dict(type='LoadImageFromFile', to_float32=True),
-                   LOADING[1]]),
-    dict(pipeline=[LOADING[0],
-                   dict(type='LoadAnnotations', reduce_zero_label=True)])])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(classes=('a', 'b', 'c')),
+        dict(
+            pipeline=[
+                dict(type='LoadImageFromFile', to_float32=True),
+                LOADING[1],
+            ]
+        ),
+        dict(
+            pipeline=[
+                LOADING[0],
+                dict(type='LoadAnnotations', reduce_zero_label=True),
+            ]
+        ),
+    ],
+)
 def test_other_settings_read_again(root, calls, options):
     check(root)
     calls.clear()
@@ -120,11 +144,12 @@ def test_other_settings_read_again(root, calls, options):
     assert {*calls} == {'0.jpg', '1.jpg', '2.jpg', '3.jpg'}
 
 
-def test_what_cannot_be_written_or_read_stops_nothing(root, calls,
-                                                      monkeypatch):
+def test_what_cannot_be_written_or_read_stops_nothing(
+    root, calls, monkeypatch
+):
     check(root)
     calls.clear()
-    path, = (root.parent / 'cache').rglob('*.json')
+    (path,) = (root.parent / 'cache').rglob('*.json')
     path.write_text('{"half')
     check(root)
     assert len(calls) == 4

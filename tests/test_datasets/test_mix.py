@@ -1,4 +1,5 @@
 """CutMix and zoom: image, logits and mask must move as one."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,8 @@ H, W = 24, 32
 def coordinates(n, h=H, w=W):
     """Each pixel's image index, y and x, shape (N, 3, H, W)."""
     i, y, x = torch.meshgrid(
-        torch.arange(n), torch.arange(h), torch.arange(w), indexing='ij')
+        torch.arange(n), torch.arange(h), torch.arange(w), indexing='ij'
+    )
     return torch.stack([i, y, x], dim=1).float()
 
 
@@ -30,7 +32,7 @@ def rng(seed=0):
 CUTMIX = [
     dict(),
     dict(num_boxes=3, area=(0.25, 0.5)),
-    dict(num_boxes=3, beta=1., prob=0.5)
+    dict(num_boxes=3, beta=1.0, prob=0.5),
 ]
 
 
@@ -57,8 +59,9 @@ def test_cutmix_moves_all_three_as_one(n, options):
 
 def test_cutmix_of_one_image_takes_its_mirror():
     images, logits, valid = batch(1)
-    out, out_logits, out_valid = TeacherGuidedCutMix()(images, logits, valid,
-                                                       rng())
+    out, out_logits, out_valid = TeacherGuidedCutMix()(
+        images, logits, valid, rng()
+    )
     _, y, x = out.long().unbind(1)
     _, own_y, own_x = coordinates(1).long().unbind(1)
     mirrored = x != own_x
@@ -71,7 +74,7 @@ def test_cutmix_of_one_image_takes_its_mirror():
 
 def test_cutmix_with_prob_zero_is_the_identity():
     inputs = batch(3)
-    out = TeacherGuidedCutMix(prob=0.)(*inputs, rng())
+    out = TeacherGuidedCutMix(prob=0.0)(*inputs, rng())
     assert all(map(torch.equal, out, inputs))
 
 
@@ -80,10 +83,12 @@ def shares(options, draws=500):
     inputs, generator = batch(4), rng()
     mix = TeacherGuidedCutMix(**options)
     own = coordinates(4)[:, 0]
-    return torch.cat([
-        (mix(*inputs, generator)[0][:, 0] != own).float().mean(dim=(1, 2))
-        for _ in range(draws // 4)
-    ]).numpy()
+    return torch.cat(
+        [
+            (mix(*inputs, generator)[0][:, 0] != own).float().mean(dim=(1, 2))
+            for _ in range(draws // 4)
+        ]
+    ).numpy()
 
 
 def kept_by_the_edges(extent, length):
@@ -92,15 +97,23 @@ def kept_by_the_edges(extent, length):
     return ((where >= 0) & (where < length)).mean()
 
 
-@pytest.mark.parametrize('beta', [1., 4.])
+@pytest.mark.parametrize('beta', [1.0, 4.0])
 def test_one_box_is_cut_around_any_center_as_cutmix_does(beta):
     areas = np.random.default_rng(1).beta(beta, beta, 4000)
-    expected = np.mean([
-        np.prod([
-            round(n * a**0.5) * kept_by_the_edges(round(n * a**0.5), n) / n
-            for n in (H, W)
-        ]) for a in areas if round(H * a**0.5)
-    ])
+    expected = np.mean(
+        [
+            np.prod(
+                [
+                    round(n * a**0.5)
+                    * kept_by_the_edges(round(n * a**0.5), n)
+                    / n
+                    for n in (H, W)
+                ]
+            )
+            for a in areas
+            if round(H * a**0.5)
+        ]
+    )
     area = shares(dict(beta=beta), draws=2000)
     assert area.mean() == pytest.approx(expected, abs=0.02)
     assert area.max() > 0.6
@@ -110,8 +123,13 @@ def test_corners_are_cut_less_often_than_the_center():
     """A box of area a holds the center with probability a, a corner a / 4."""
     inputs, generator = batch(4), rng()
     mix, own = TeacherGuidedCutMix(), coordinates(4)[:, 0]
-    moved = torch.cat([mix(*inputs, generator)[0][:, 0] != own
-                       for _ in range(300)]).float().mean(0)
+    moved = (
+        torch.cat(
+            [mix(*inputs, generator)[0][:, 0] != own for _ in range(300)]
+        )
+        .float()
+        .mean(0)
+    )
     assert moved[H // 2, W // 2] == pytest.approx(1 / 2, abs=0.06)
     for corner in (moved[0, 0], moved[0, -1], moved[-1, 0], moved[-1, -1]):
         assert corner == pytest.approx(1 / 8, abs=0.04)
@@ -123,10 +141,12 @@ def test_several_boxes_have_the_aspect_of_their_whole_area():
     for _ in range(400):
         mask = inner_boxes((400, 400), 0.375 / 3, 1, generator)
         whole = inner_boxes((400, 400), 0.375, 1, generator)
-        aspects.append([
-            abs(np.log2(int(m.any(1).sum()) / int(m.any(0).sum())))
-            for m in (mask, whole)
-        ])
+        aspects.append(
+            [
+                abs(np.log2(int(m.any(1).sum()) / int(m.any(0).sum())))
+                for m in (mask, whole)
+            ]
+        )
     expected = -np.log2([0.375 / 3, 0.375]) / 2
     assert np.mean(aspects, 0) == pytest.approx(expected, rel=0.1)
     three = inner_boxes((400, 400), 0.375, 3, generator)
@@ -162,15 +182,16 @@ def test_cutmix_boxes_reach_every_pixel_and_keep_the_aspect_inside():
             h, w = box.any(1).sum(), box.any(0).sum()
             assert box.sum() == h * w
             edges = box[0].any() | box[-1].any() | box[:, 0].any()
-            assert (edges | box[:, -1].any()
-                    or abs(h * W - w * H) <= (H + W) / 2)
+            assert (
+                edges | box[:, -1].any() or abs(h * W - w * H) <= (H + W) / 2
+            )
     assert count.min() > 0
 
 
 MIXES = [
     TeacherGuidedCutMix(),
     TeacherGuidedCutMix(3, area=(0.25, 0.5)),
-    RandomZoom(prob=1.)
+    RandomZoom(prob=1.0),
 ]
 
 
@@ -188,23 +209,27 @@ def test_inputs_are_kept_and_the_seed_decides(mix, n):
     assert all(map(torch.equal, inputs, clones))
 
 
-@pytest.mark.parametrize('bad', [
-    dict(num_boxes=0),
-    dict(beta=0.),
-    dict(beta=-1.),
-    dict(area=(0., 0.5)),
-    dict(area=(0.5, 0.25)),
-    dict(area=(0.5, 1.5)),
-    dict(prob=-0.1),
-    dict(prob=1.1)
-])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(num_boxes=0),
+        dict(beta=0.0),
+        dict(beta=-1.0),
+        dict(area=(0.0, 0.5)),
+        dict(area=(0.5, 0.25)),
+        dict(area=(0.5, 1.5)),
+        dict(prob=-0.1),
+        dict(prob=1.1),
+    ],
+)
 def test_cutmix_refuses_wrong_options(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         TeacherGuidedCutMix(**bad)
 
 
-@pytest.mark.parametrize('options', [dict(scale=(1., 1.), prob=1.),
-                                     dict(prob=0.)])
+@pytest.mark.parametrize(
+    'options', [dict(scale=(1.0, 1.0), prob=1.0), dict(prob=0.0)]
+)
 def test_zoom_by_one_is_the_identity(options):
     inputs = batch(3)
     images, logits, valid = RandomZoom(**options)(*inputs, rng())
@@ -213,14 +238,15 @@ def test_zoom_by_one_is_the_identity(options):
     assert torch.equal(valid, inputs[2])
 
 
-@pytest.mark.parametrize('factor', [0.5, 0.8, 1.6, 2.])
+@pytest.mark.parametrize('factor', [0.5, 0.8, 1.6, 2.0])
 def test_zoom_moves_all_three_as_one(factor):
     """Where nothing outside is mixed in, pixels tell where they came from."""
     where = coordinates(3)
     where[:, 0] = 1
     valid = where[:, 2] < 20
-    images, logits, inside = RandomZoom((factor, factor), prob=1.)(
-        where, torch.cat([where, -where], dim=1), valid, rng(1))
+    images, logits, inside = RandomZoom((factor, factor), prob=1.0)(
+        where, torch.cat([where, -where], dim=1), valid, rng(1)
+    )
     assert inside.dtype == torch.bool
     torch.testing.assert_close(logits, torch.cat([images, -images], dim=1))
     seen = set()
@@ -229,13 +255,16 @@ def test_zoom_moves_all_three_as_one(factor):
         whole = (whole & (x < W - 1)).numpy()
         both = whole[1:, 1:] & whole[:-1, :-1]
         assert both.sum() > 50
-        for step in (y.numpy()[1:, 1:] - y.numpy()[:-1, 1:],
-                     x.numpy()[1:, 1:] - x.numpy()[1:, :-1]):
+        for step in (
+            y.numpy()[1:, 1:] - y.numpy()[:-1, 1:],
+            x.numpy()[1:, 1:] - x.numpy()[1:, :-1],
+        ):
             assert step[both] == pytest.approx(1 / factor, abs=1e-3)
         # from 19 on there is a part of the invalid column 20
         clear = whole & (abs(x.numpy() - 19) > 1e-2)
-        np.testing.assert_array_equal(mask.numpy()[clear],
-                                      x.numpy()[clear] < 19)
+        np.testing.assert_array_equal(
+            mask.numpy()[clear], x.numpy()[clear] < 19
+        )
         assert not mask[one < 0.2].any() and mask.any()
         seen.add((y[whole].min().item(), x[whole].min().item()))
     assert len(seen) == 3
@@ -244,8 +273,9 @@ def test_zoom_moves_all_three_as_one(factor):
 @pytest.mark.parametrize('factor', [0.5, 0.75])
 def test_zooming_out_is_valid_where_the_image_is(factor):
     ones = torch.ones(8, 3, H, W)
-    out, _, inside = RandomZoom((factor, factor), prob=1.)(
-        ones, ones, ones[:, 0] > 0, rng())
+    out, _, inside = RandomZoom((factor, factor), prob=1.0)(
+        ones, ones, ones[:, 0] > 0, rng()
+    )
     for image, mask in zip(out[:, 0], inside):
         assert mask.sum() == pytest.approx(factor**2 * H * W, rel=0.1)
         height, width = mask.any(1).sum(), mask.any(0).sum()
@@ -256,20 +286,22 @@ def test_zooming_out_is_valid_where_the_image_is(factor):
 @pytest.mark.parametrize('factor', [0.5, 1.5])
 def test_zoom_of_padding_alone_has_nothing_valid(factor):
     images, logits, valid = batch(2)
-    zoom = RandomZoom((factor, factor), prob=1.)
+    zoom = RandomZoom((factor, factor), prob=1.0)
     assert not zoom(images, logits, torch.zeros_like(valid), rng())[2].any()
 
 
-@pytest.mark.parametrize('factor', [0.6, 1.3, 2.])
+@pytest.mark.parametrize('factor', [0.6, 1.3, 2.0])
 def test_no_valid_pixel_is_blended_with_an_invalid_one(factor):
     """Invalid ones are far from all others, or not even numbers."""
     images, logits, valid = batch(3)
     valid[:, :, 14:], valid[1, 5:8] = False, False
     for wrong in (1e6, float('nan'), float('inf')):
-        logits = torch.where(valid[:, None], torch.ones(3, 3, H, W),
-                             torch.tensor(wrong))
-        _, zoomed, inside = RandomZoom((factor, factor), prob=1.)(
-            images, logits, valid, rng(2))
+        logits = torch.where(
+            valid[:, None], torch.ones(3, 3, H, W), torch.tensor(wrong)
+        )
+        _, zoomed, inside = RandomZoom((factor, factor), prob=1.0)(
+            images, logits, valid, rng(2)
+        )
         kept = zoomed.permute(0, 2, 3, 1)[inside]
         assert len(kept) > 20
         tolerance = 2e3 if wrong == 1e6 else 1e-4  # of less than 1/1000
@@ -279,17 +311,20 @@ def test_no_valid_pixel_is_blended_with_an_invalid_one(factor):
 def test_zoom_prob_is_the_share_of_zoomed_images():
     images = coordinates(400, 4, 4)
     valid = torch.ones(400, 4, 4, dtype=torch.bool)
-    out, _, _ = RandomZoom((2., 2.), 0.3)(images, images, valid, rng())
+    out, _, _ = RandomZoom((2.0, 2.0), 0.3)(images, images, valid, rng())
     changed = (out - images).abs().amax(dim=(1, 2, 3)) > 0.1
     assert changed.float().mean().item() == pytest.approx(0.3, abs=0.07)
 
 
-@pytest.mark.parametrize('bad', [
-    dict(scale=(0., 1.)),
-    dict(scale=(2., 1.)),
-    dict(prob=-0.1),
-    dict(prob=1.1)
-])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(scale=(0.0, 1.0)),
+        dict(scale=(2.0, 1.0)),
+        dict(prob=-0.1),
+        dict(prob=1.1),
+    ],
+)
 def test_zoom_refuses_wrong_options(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         RandomZoom(**bad)

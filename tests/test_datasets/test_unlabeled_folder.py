@@ -1,4 +1,5 @@
 """Images without masks: what is found, what is broken, what it mixes with."""
+
 import json
 import logging
 import multiprocessing
@@ -34,21 +35,30 @@ def save(path, value=0, size=(12, 10), kind=None):
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """Seven images in three folders, below the working directory."""
-    names = ('a.jpg', 'b.JPEG', 'c.png', 'sub/d.BMP', 'sub/e.tif',
-             'sub/deep/f.TIFF', 'sub/deep/g.webp')
+    names = (
+        'a.jpg',
+        'b.JPEG',
+        'c.png',
+        'sub/d.BMP',
+        'sub/e.tif',
+        'sub/deep/f.TIFF',
+        'sub/deep/g.webp',
+    )
     for i, name in enumerate(names):
         save(tmp_path / 'photos' / name, 30 * i, size=(12 + i, 10))
     monkeypatch.chdir(tmp_path)
     return tmp_path / 'photos'
 
 
-def build(images='photos', pipeline=(LOAD, ), **options):
+def build(images='photos', pipeline=(LOAD,), **options):
     return DATASETS.build(
         dict(
             type='UnlabeledFolder',
             images=images,
             pipeline=list(pipeline),
-            **options))
+            **options,
+        )
+    )
 
 
 def names(dataset):
@@ -85,21 +95,30 @@ def log():
 def test_a_folder_is_searched_for_every_suffix_in_any_case(photos):
     dataset = build()
     assert names(dataset) == [
-        'a.jpg', 'b.JPEG', 'c.png', 'd.BMP', 'f.TIFF', 'g.webp', 'e.tif'
+        'a.jpg',
+        'b.JPEG',
+        'c.png',
+        'd.BMP',
+        'f.TIFF',
+        'g.webp',
+        'e.tif',
     ]
     assert dataset[2]['img'].shape == (14, 10, 3)
     assert (dataset[2]['img'] == 60).all()
 
 
-@pytest.mark.parametrize('images, found', [
-    ('photos/sub', 'dfge'),
-    ('photos/*.*[gG]', 'abc'),
-    ('photos/**/*.[tT]*', 'fe'),
-    ('ph*/su*', 'dfge'),
-    ('photos/c.png', 'c'),
-    (['photos/c.png', 'photos/sub/deep', 'photos/a.jpg'], 'acfg'),
-    (('photos/c.png', ), 'c'),
-])
+@pytest.mark.parametrize(
+    'images, found',
+    [
+        ('photos/sub', 'dfge'),
+        ('photos/*.*[gG]', 'abc'),
+        ('photos/**/*.[tT]*', 'fe'),
+        ('ph*/su*', 'dfge'),
+        ('photos/c.png', 'c'),
+        (['photos/c.png', 'photos/sub/deep', 'photos/a.jpg'], 'acfg'),
+        (('photos/c.png',), 'c'),
+    ],
+)
 def test_folders_patterns_files_and_several_of_them(photos, images, found):
     assert ''.join(Path(name).stem for name in names(build(images))) == found
 
@@ -108,10 +127,12 @@ def test_folders_patterns_files_and_several_of_them(photos, images, found):
 def test_everything_is_relative_to_the_data_root(photos, root):
     photos = photos.rename(root)
     (photos / 'list.txt').write_text('sub/d.BMP\n\na.jpg\n')
-    for images, found in (('sub/deep', ['f.TIFF', 'g.webp']),
-                          ('*.png', ['c.png']),
-                          ('list.txt', ['a.jpg', 'd.BMP']),
-                          (str(photos.resolve() / 'a.jpg'), ['a.jpg'])):
+    for images, found in (
+        ('sub/deep', ['f.TIFF', 'g.webp']),
+        ('*.png', ['c.png']),
+        ('list.txt', ['a.jpg', 'd.BMP']),
+        (str(photos.resolve() / 'a.jpg'), ['a.jpg']),
+    ):
         assert names(build(images, data_root=root)) == found
 
 
@@ -123,7 +144,8 @@ def test_a_list_is_relative_to_the_working_directory_without_a_root(photos):
 def test_a_list_that_names_a_missing_file_is_refused(photos):
     (photos / 'list.txt').write_text('photos/a.jpg\nphotos/c\n')
     with pytest.raises(
-            FileNotFoundError, match='photos/c of line 2 in .*list.txt'):
+        FileNotFoundError, match='photos/c of line 2 in .*list.txt'
+    ):
         build('photos/list.txt')
 
 
@@ -132,30 +154,40 @@ def test_every_image_counts_once(photos):
     (photos / 'again').symlink_to(photos / 'sub')
     images = ['photos', './photos/a.jpg', str(photos), 'photos/*']
     assert sorted(Path(name).stem for name in names(build(images))) == list(
-        'abcdefg')
+        'abcdefg'
+    )
 
 
 def test_other_files_are_counted_and_hidden_ones_passed_over(photos, log):
-    for name in ('x.gif', 'sub/y.GIF', 'list.txt', 'noise', '._a.jpg',
-                 '.thumbs/a.jpg'):
+    for name in (
+        'x.gif',
+        'sub/y.GIF',
+        'list.txt',
+        'noise',
+        '._a.jpg',
+        '.thumbs/a.jpg',
+    ):
         (photos / name).parent.mkdir(exist_ok=True)
         (photos / name).write_text('no image')
     assert len(build()) == 7
-    note, = log.notes
+    (note,) = log.notes
     assert '7 unlabeled images in photos' in note
     for count in ('2 of .gif', '1 of .txt', '1 of none'):
         assert count in note
     assert '.jpg' not in note and not log.warnings
 
 
-@pytest.mark.parametrize('images, named', [
-    ('gone', 'gone holds'),
-    ('photos/*.gif', r'photos/\*.gif holds'),
-    ('photos/empty', 'photos/empty holds'),
-    ('photos/notes.md', 'notes.md holds'),
-    ('photos/empty.txt', 'empty.txt holds'),
-    (['photos', 'gone'], 'gone holds'),
-])
+@pytest.mark.parametrize(
+    'images, named',
+    [
+        ('gone', 'gone holds'),
+        ('photos/*.gif', r'photos/\*.gif holds'),
+        ('photos/empty', 'photos/empty holds'),
+        ('photos/notes.md', 'notes.md holds'),
+        ('photos/empty.txt', 'empty.txt holds'),
+        (['photos', 'gone'], 'gone holds'),
+    ],
+)
 def test_nothing_found_is_named(photos, images, named):
     (photos / 'empty').mkdir()
     (photos / 'notes.md').write_text('no image')
@@ -165,17 +197,17 @@ def test_nothing_found_is_named(photos, images, named):
 
 
 def cut(path):
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize('name', [
-    'a.jpg', 'c.png', 'sub/d.BMP', 'sub/e.tif', 'sub/deep/g.webp'
-])
+@pytest.mark.parametrize(
+    'name', ['a.jpg', 'c.png', 'sub/d.BMP', 'sub/e.tif', 'sub/deep/g.webp']
+)
 def test_a_truncated_image_is_dropped_with_a_warning(photos, log, name):
     cut(photos / name)
     dataset = build()
     assert len(dataset) == 6 and Path(name).name not in names(dataset)
-    warning, = log.warnings
+    (warning,) = log.warnings
     assert '1 of 7 unlabeled images are broken, 6 remain' in warning
     assert f'photos/{name}: ' in warning
 
@@ -185,7 +217,7 @@ def test_every_broken_image_is_named_with_its_reason(photos, log):
     (photos / 'c.png').write_text('<html>404</html>')
     (photos / 'sub/h.png').symlink_to(photos / 'gone.png')
     assert names(build()) == ['b.JPEG', 'd.BMP', 'f.TIFF', 'g.webp', 'e.tif']
-    warning, = log.warnings
+    (warning,) = log.warnings
     assert '3 of 8' in warning and '5 remain' in warning
     for name in ('a.jpg', 'c.png', 'sub/h.png'):
         assert f'\n  photos/{name}: ' in warning
@@ -243,20 +275,40 @@ def test_all_broken_is_an_error_of_its_own(photos):
         build('photos/a.jpg')
 
 
-@pytest.mark.parametrize('options, match', [
-    (dict(broken='drop'), "'skip' or 'refuse', got 'drop'"),
-    (dict(images=[]), 'empty'),
-    (dict(pipeline=[LOAD, dict(type='LoadAnnotations'), VIEWS]),
-     'LoadAnnotations needs masks'),
-    (dict(pipeline=[
-        LOAD,
-        dict(type='MultiView', weak=[dict(type='LoadAnnotations'), PACK])
-    ]), 'LoadAnnotations needs masks'),
-    (dict(pipeline=[
-        LOAD,
-        dict(type='RandomCrop', crop_size=(8, 8), cat_max_ratio=0.75)
-    ]), 'cat_max_ratio needs masks'),
-])
+@pytest.mark.parametrize(
+    'options, match',
+    [
+        (dict(broken='drop'), "'skip' or 'refuse', got 'drop'"),
+        (dict(images=[]), 'empty'),
+        (
+            dict(pipeline=[LOAD, dict(type='LoadAnnotations'), VIEWS]),
+            'LoadAnnotations needs masks',
+        ),
+        (
+            dict(
+                pipeline=[
+                    LOAD,
+                    dict(
+                        type='MultiView',
+                        weak=[dict(type='LoadAnnotations'), PACK],
+                    ),
+                ]
+            ),
+            'LoadAnnotations needs masks',
+        ),
+        (
+            dict(
+                pipeline=[
+                    LOAD,
+                    dict(
+                        type='RandomCrop', crop_size=(8, 8), cat_max_ratio=0.75
+                    ),
+                ]
+            ),
+            'cat_max_ratio needs masks',
+        ),
+    ],
+)
 def test_silly_options_are_refused_before_anything_is_read(options, match):
     with pytest.raises(ValueError, match=match):
         build(**{'images': 'gone', **options})
@@ -276,14 +328,18 @@ def semi(root, unlabeled):
         data_root=str(root),
         data_prefix=dict(img_path='images', seg_map_path='masks'),
         metainfo=dict(
-            classes=('ground', 'shape'), palette=[[0, 0, 0], [128, 0, 0]]),
-        pipeline=[LOAD, dict(type='LoadAnnotations'), PACK])
+            classes=('ground', 'shape'), palette=[[0, 0, 0], [128, 0, 0]]
+        ),
+        pipeline=[LOAD, dict(type='LoadAnnotations'), PACK],
+    )
     return DATASETS.build(
-        dict(type='SemiSegDataset', labeled=labeled, unlabeled=unlabeled))
+        dict(type='SemiSegDataset', labeled=labeled, unlabeled=unlabeled)
+    )
 
 
 UNLABELED = dict(
-    type='UnlabeledFolder', images='photos', pipeline=[LOAD, VIEWS])
+    type='UnlabeledFolder', images='photos', pipeline=[LOAD, VIEWS]
+)
 
 
 def test_it_pairs_with_labeled_images_and_makes_batches(photos):
@@ -293,17 +349,19 @@ def test_it_pairs_with_labeled_images_and_makes_batches(photos):
     assert len(dataset) == 6
     sampler = DATA_SAMPLERS.build(
         dict(type='PairSampler', shuffle=False, seed=0),
-        default_args=dict(dataset=dataset))
+        default_args=dict(dataset=dataset),
+    )
     pairs = [pair for pair, _ in zip(sampler, range(6))]
     batch = SemiSegDataPreProcessor(size=(20, 16))(
-        pseudo_collate([dataset[pair] for pair in pairs]), training=True)
+        pseudo_collate([dataset[pair] for pair in pairs]), training=True
+    )
     weak, valid = batch['inputs']['weak'], batch['inputs']['valid']
     greys = [0, 30, 90, 150, 180, 120]
     for i, height in enumerate((12, 13, 15, 17, 18, 16)):
         assert valid[i, :height, :10].all()
         assert valid[i].sum() == height * 10
         assert abs(weak[i, :, 5, 5] - greys[i]).max() <= 2
-    assert (batch['inputs']['labeled'][:, 0, 5, 5].tolist() == [1, 2] * 3)
+    assert batch['inputs']['labeled'][:, 0, 5, 5].tolist() == [1, 2] * 3
 
 
 def test_no_image_is_decoded_twice(photos, monkeypatch):
@@ -325,16 +383,19 @@ def test_it_mixes_with_unlabeled_lists_of_the_same_classes(photos):
         type='BaseSegDataset',
         data_prefix=dict(img_path='photos'),
         metainfo=metainfo,
-        pipeline=[LOAD, VIEWS])
+        pipeline=[LOAD, VIEWS],
+    )
     both = dict(
         type='ConcatDataset',
-        datasets=[stock, dict(UNLABELED, metainfo=metainfo)])
+        datasets=[stock, dict(UNLABELED, metainfo=metainfo)],
+    )
     assert len(semi(photos.parent, both)) == 1 + 7
 
 
 def of_rank(rank, folder):
     dist.init_process_group(
-        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo', f'file://{folder}/store', rank=rank, world_size=2
+    )
     seen, decode = [], unlabeled_folder.decode
 
     def noted(leaf, info):
@@ -345,10 +406,16 @@ def of_rank(rank, folder):
     dataset = UnlabeledFolder('photos', [LOAD])
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     (folder / f'{rank}.json').write_text(
-        json.dumps([
-            seen, [[Path(info['img_path']).name, info['height']]
-                   for info in infos]
-        ]))
+        json.dumps(
+            [
+                seen,
+                [
+                    [Path(info['img_path']).name, info['height']]
+                    for info in infos
+                ],
+            ]
+        )
+    )
     dist.destroy_process_group()
 
 
@@ -365,12 +432,21 @@ def test_ranks_share_the_decoding_and_agree(photos, tmp_path):
         rank.join(60)
         assert rank.exitcode == 0
     (first, kept), (second, agreed) = (
-        json.loads((tmp_path / f'{rank}.json').read_text())
-        for rank in (0, 1))
+        json.loads((tmp_path / f'{rank}.json').read_text()) for rank in (0, 1)
+    )
     assert (len(first), len(second)) == (4, 3)
     assert len({*first, *second}) == 7
-    assert kept == agreed == [['a.jpg', 12], ['d.BMP', 15], ['f.TIFF', 17],
-                              ['g.webp', 18], ['e.tif', 16]]
+    assert (
+        kept
+        == agreed
+        == [
+            ['a.jpg', 12],
+            ['d.BMP', 15],
+            ['f.TIFF', 17],
+            ['g.webp', 18],
+            ['e.tif', 16],
+        ]
+    )
 
 
 def test_no_thread_ends_before_workers_are_forked():

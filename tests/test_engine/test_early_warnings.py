@@ -1,4 +1,5 @@
 """Warnings of trainings that go wrong, and none of one that goes well."""
+
 import copy
 import json
 import math
@@ -34,12 +35,26 @@ NORM = dict(type='GN', num_groups=4)
 SEGMENTOR = dict(
     type='EncoderDecoder',
     backbone=dict(
-        type='ResNet', depth=18, num_stages=1, strides=(1, ), dilations=(1, ),
-        out_indices=(0, ), base_channels=8, norm_cfg=NORM, norm_eval=False),
+        type='ResNet',
+        depth=18,
+        num_stages=1,
+        strides=(1,),
+        dilations=(1,),
+        out_indices=(0,),
+        base_channels=8,
+        norm_cfg=NORM,
+        norm_eval=False,
+    ),
     decode_head=dict(
-        type='FCNHead', in_channels=8, channels=8, num_convs=1, num_classes=3,
-        norm_cfg=NORM),
-    test_cfg=dict(mode='whole'))
+        type='FCNHead',
+        in_channels=8,
+        channels=8,
+        num_convs=1,
+        num_classes=3,
+        norm_cfg=NORM,
+    ),
+    test_cfg=dict(mode='whole'),
+)
 WARMUP = 20
 
 
@@ -49,20 +64,27 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
     shapes, rng = root / 'shapes', np.random.default_rng(0)
     lists = shapes / 'ImageSets/Segmentation'
-    for folder in (shapes / 'JPEGImages', shapes / 'SegmentationClass',
-                   lists / 'semi/1_8'):
+    for folder in (
+        shapes / 'JPEGImages',
+        shapes / 'SegmentationClass',
+        lists / 'semi/1_8',
+    ):
         folder.mkdir(parents=True)
     names = [f'{i:02}' for i in range(17)]
     for name in names:
         mask = np.repeat(rng.permutation(3), (12, 10, 10))[None].repeat(32, 0)
         noise = rng.integers(-20, 21, (32, 32, 3))
         Image.fromarray((COLORS[mask] + noise).astype(np.uint8)).save(
-            shapes / f'JPEGImages/{name}.jpg')
+            shapes / f'JPEGImages/{name}.jpg'
+        )
         Image.fromarray(mask.astype(np.uint8)).save(
-            shapes / f'SegmentationClass/{name}.png')
-    for path, part in (('semi/1_8/labeled', names[:5]),
-                       ('semi/1_8/unlabeled', names[5:13]),
-                       ('val', names[13:])):
+            shapes / f'SegmentationClass/{name}.png'
+        )
+    for path, part in (
+        ('semi/1_8/labeled', names[:5]),
+        ('semi/1_8/unlabeled', names[5:13]),
+        ('val', names[13:]),
+    ):
         (lists / f'{path}.txt').write_text('\n'.join(part))
     register_all_modules()
     return root
@@ -71,7 +93,11 @@ def root(tmp_path_factory):
 def train(root, work_dir, iters, interval=10, at_start=False, **options):
     """Messages in the log of a training: before it, or the others."""
     cfg = small(
-        'deeplabv3plus_r18_shapes_1-8', root, work_dir, {}, **{
+        'deeplabv3plus_r18_shapes_1-8',
+        root,
+        work_dir,
+        {},
+        **{
             'model.data_preprocessor.size': (32, 32),
             'model.warmup_iters': WARMUP,
             'model.teachers.decay': 0.9,
@@ -83,28 +109,38 @@ def train(root, work_dir, iters, interval=10, at_start=False, **options):
             'log_level': 'WARNING',
             # trainings that begin in the same second would share a log
             'experiment_name': str(work_dir).replace('/', '_'),
-            **options
-        })
+            **options,
+        },
+    )
     cfg.model.segmentor = dict(
-        SEGMENTOR, data_preprocessor=cfg.model.segmentor.data_preprocessor)
-    labeled, unlabeled = map(cfg.train_dataloader.dataset.get,
-                             ('labeled', 'unlabeled'))
+        SEGMENTOR, data_preprocessor=cfg.model.segmentor.data_preprocessor
+    )
+    labeled, unlabeled = map(
+        cfg.train_dataloader.dataset.get, ('labeled', 'unlabeled')
+    )
     labeled.pipeline[-1].labeled = labeled.pipeline[-1].labeled_weak
     unlabeled.pipeline[-1].strong = unlabeled.pipeline[-1].weak
     for dataset in (labeled, unlabeled, cfg.val_dataloader.dataset):
         dataset.metainfo = dict(classes=CLASSES, palette=COLORS.tolist())
     cfg.custom_hooks = [
         dict(hook, interval=interval)
-        if hook['type'] == 'EarlyWarningHook' else hook
-        for hook in cfg.custom_hooks if 'Vis' not in hook['type']
+        if hook['type'] == 'EarlyWarningHook'
+        else hook
+        for hook in cfg.custom_hooks
+        if 'Vis' not in hook['type']
     ]
     with pytest.MonkeyPatch.context() as patch:  # yapf takes seconds
-        patch.setattr('yapf.yapflib.yapf_api.FormatCode',
-                      lambda text, **kwargs: (text, True))
+        patch.setattr(
+            'yapf.yapflib.yapf_api.FormatCode',
+            lambda text, **kwargs: (text, True),
+        )
         Runner.from_cfg(cfg).train()
     log = max(work_dir.glob('*/*.log')).read_text()
-    messages = [line.partition('Early warning at iteration ')[2]
-                for line in log.splitlines() if 'Early warning' in line]
+    messages = [
+        line.partition('Early warning at iteration ')[2]
+        for line in log.splitlines()
+        if 'Early warning' in line
+    ]
     return [m for m in messages if m.startswith('0: ') == at_start]
 
 
@@ -112,9 +148,15 @@ def train(root, work_dir, iters, interval=10, at_start=False, **options):
 def healthy(root, tmp_path_factory):
     """Work dir of a training that goes well, and its warnings."""
     work_dir = tmp_path_factory.mktemp('healthy')
-    return work_dir, train(root, work_dir, 40, **{
-        'train_cfg.val_interval': 10,
-        'default_hooks.checkpoint.interval': 40})
+    return work_dir, train(
+        root,
+        work_dir,
+        40,
+        **{
+            'train_cfg.val_interval': 10,
+            'default_hooks.checkpoint.interval': 40,
+        },
+    )
 
 
 def test_a_healthy_training_is_quiet(root, healthy):
@@ -123,14 +165,16 @@ def test_a_healthy_training_is_quiet(root, healthy):
     state = saved(work_dir, 40)
     assert not [name for name in state if 'count' in name]
     hub = torch.load(work_dir / 'iter_40.pth', weights_only=False)[
-        'message_hub']['runtime_info']
+        'message_hub'
+    ]['runtime_info']
     assert 0.5 < hub['early_warning_highest_confident'] <= 1
     shares = hub['early_warning_highest_predicted']
     assert min(shares) > 0.2 and sum(shares) < 2
     assert len(hub['early_warning_highest_iou']) == 3
     scalars = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
-    last = [json.loads(line) for line in scalars.splitlines()
-            if 'mIoU' in line][-1]
+    last = [
+        json.loads(line) for line in scalars.splitlines() if 'mIoU' in line
+    ][-1]
     assert last['mIoU'] > 80
 
 
@@ -140,85 +184,123 @@ def biased(healthy, path, nets, label, bias):
     for net in nets:
         state[f'{net}.decode_head.conv_seg.bias'][label] += bias
     torch.save(dict(state_dict=state), path)
-    return dict(load_from=str(path), **{
-        'model.warmup_iters': 0, 'optim_wrapper.optimizer.lr': 1e-6})
+    return dict(
+        load_from=str(path),
+        **{'model.warmup_iters': 0, 'optim_wrapper.optimizer.lr': 1e-6},
+    )
 
 
 NETS = ('segmentor', 'teachers.0', 'teachers.1')
 
 
 def test_no_confident_pixel(root, tmp_path):
-    first, second = train(root, tmp_path, 6, interval=2, **{
-        'model.consistency.threshold': 1., 'model.warmup_iters': 2,
-        'model.teachers.num': 1, 'model.teachers.decay': 0.})
+    first, second = train(
+        root,
+        tmp_path,
+        6,
+        interval=2,
+        **{
+            'model.consistency.threshold': 1.0,
+            'model.warmup_iters': 2,
+            'model.teachers.num': 1,
+            'model.teachers.decay': 0.0,
+        },
+    )
     assert first.startswith('4: 0.00% of the unlabeled pixels')
     assert second.startswith('6: ')
     assert first.index('model.warmup_iters (2)') < first.index('load_from')
     assert first.index('load_from') < first.index(
-        'To lower model.consistency.threshold (1.0)')
+        'To lower model.consistency.threshold (1.0)'
+    )
 
 
 def test_confidence_falls_after_a_resume(root, healthy, tmp_path):
     for name in ('iter_40.pth', 'last_checkpoint'):
         (tmp_path / name).write_bytes((healthy[0] / name).read_bytes())
-    message, *_ = train(root, tmp_path, 42, interval=2, resume=True, **{
-        'model.consistency.threshold': 1.})
+    message, *_ = train(
+        root,
+        tmp_path,
+        42,
+        interval=2,
+        resume=True,
+        **{'model.consistency.threshold': 1.0},
+    )
     share, best = map(float, re.findall(r'([\d.]+)%', message))
     assert share < best / 10 and best > 50
 
 
 def test_a_class_is_never_pseudo_labeled(root, healthy, tmp_path):
-    options = biased(healthy, tmp_path / 'biased.pth', NETS, 2, -100.)
-    message, = train(root, tmp_path, 3, interval=3, **options)
+    options = biased(healthy, tmp_path / 'biased.pth', NETS, 2, -100.0)
+    (message,) = train(root, tmp_path, 3, interval=3, **options)
     assert message.startswith(
-        '3: the pseudo labels in the last 3 iterations hold less than a tenth')
-    share = float(re.search(r"of 'lake' \(class 2\) 0.00% \((\S+)%\)",
-                            message)[1])
+        '3: the pseudo labels in the last 3 iterations hold less than a tenth'
+    )
+    share = float(
+        re.search(r"of 'lake' \(class 2\) 0.00% \((\S+)%\)", message)[1]
+    )
     assert share == pytest.approx(100 * 10 / 32, abs=5)  # of the columns
     assert 'rose' not in message and 'leaf' not in message
     assert 'have not learned it. Lengthen model.warmup_iters (0)' in message
 
 
 def test_all_pseudo_labels_are_one_class(root, healthy, tmp_path):
-    options = biased(healthy, tmp_path / 'biased.pth', NETS, 1, 100.)
+    options = biased(healthy, tmp_path / 'biased.pth', NETS, 1, 100.0)
     options['model.unsup_weight'] = 1.5
-    message, = train(root, tmp_path, 3, interval=3, **options)
-    assert message.startswith('3: 100.00% of the confident pseudo labels in '
-                              "the last 3 iterations are 'leaf' (class 1)")
+    (message,) = train(root, tmp_path, 3, interval=3, **options)
+    assert message.startswith(
+        '3: 100.00% of the confident pseudo labels in '
+        "the last 3 iterations are 'leaf' (class 1)"
+    )
     assert 'model.unsup_weight (1.5)' in message
 
 
 def test_teachers_are_far_below_the_student(root, healthy, tmp_path):
-    options = biased(healthy, tmp_path / 'biased.pth', NETS[1:], 0, 100.)
-    message, = train(root, tmp_path, 2, **options, **{
-        'model.teachers.decay': 0.999, 'train_cfg.val_interval': 2})
+    options = biased(healthy, tmp_path / 'biased.pth', NETS[1:], 0, 100.0)
+    (message,) = train(
+        root,
+        tmp_path,
+        2,
+        **options,
+        **{'model.teachers.decay': 0.999, 'train_cfg.val_interval': 2},
+    )
     assert message.startswith('2: the mIoU of the teachers is ')
-    teachers, gap, student = map(
-        float, re.findall(r'\d+\.\d+', message)[:3])
+    teachers, gap, student = map(float, re.findall(r'\d+\.\d+', message)[:3])
     assert teachers < 20 and student > 80
     assert student - teachers == pytest.approx(gap, abs=0.011)
     assert 'model.teachers.decay (0.999)' in message
 
 
 def test_teachers_are_identical(root, tmp_path):
-    messages = train(root, tmp_path, 5, interval=2, **{
-        'optim_wrapper.optimizer.lr': 0., 'model.warmup_iters': 1,
-        'model.teachers.alternate_every': 1,
-        'model.consistency.threshold': 0.})
+    messages = train(
+        root,
+        tmp_path,
+        5,
+        interval=2,
+        **{
+            'optim_wrapper.optimizer.lr': 0.0,
+            'model.warmup_iters': 1,
+            'model.teachers.alternate_every': 1,
+            'model.consistency.threshold': 0.0,
+        },
+    )
     same = [m for m in messages if 'both teachers have the same w' in m]
     assert [m.split(':')[0] for m in same] == ['3', '5']
 
 
 def test_copies_differ_after_the_first_step(root, tmp_path):
     assert not [
-        m for m in train(root, tmp_path, 2, interval=1, **{
-            'model.warmup_iters': 1}) if 'both teachers' in m
+        m
+        for m in train(
+            root, tmp_path, 2, interval=1, **{'model.warmup_iters': 1}
+        )
+        if 'both teachers' in m
     ]
 
 
 def test_fewer_labeled_images_than_a_batch(root, tmp_path):
-    few, short = train(root, tmp_path, 1, at_start=True, **{
-        'train_dataloader.batch_size': 6})
+    few, short = train(
+        root, tmp_path, 1, at_start=True, **{'train_dataloader.batch_size': 6}
+    )
     assert few.startswith('0: 5 labeled images are fewer than a batch of 6')
     assert short.startswith('0: 1 iterations of 6 are 1.2 passes over the 5')
 
@@ -227,10 +309,16 @@ def build(**options):
     """A small model of 7 classes that is sure of everything."""
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor['decode_head']['num_classes'] = 7
-    model = MODELS.build({
-        'type': 'PSMT', 'segmentor': segmentor, 'tvat': None,
-        'data_preprocessor': dict(size=(33, 33)),
-        'consistency': dict(threshold=0.), **options})
+    model = MODELS.build(
+        {
+            'type': 'PSMT',
+            'segmentor': segmentor,
+            'tvat': None,
+            'data_preprocessor': dict(size=(33, 33)),
+            'consistency': dict(threshold=0.0),
+            **options,
+        }
+    )
     model.iter = 0
     return model
 
@@ -249,21 +337,35 @@ def clock(trained=True):
 def fake_runner(model, **attributes):
     info = {}
     labeled = SimpleNamespace(labeled=range(3), metainfo={})
-    return SimpleNamespace(**{**dict(
-        model=model, iter=0, max_iters=100, logger=Log(),
-        hooks=[clock()],
-        message_hub=SimpleNamespace(
-            get_info=lambda key, default=None: copy.deepcopy(
-                info.get(key, default)),
-            update_info=info.__setitem__),
-        train_dataloader=SimpleNamespace(batch_size=2, dataset=labeled),
-        val_evaluator=SimpleNamespace(metrics=[])), **attributes})
+    return SimpleNamespace(
+        **{
+            **dict(
+                model=model,
+                iter=0,
+                max_iters=100,
+                logger=Log(),
+                hooks=[clock()],
+                message_hub=SimpleNamespace(
+                    get_info=lambda key, default=None: copy.deepcopy(
+                        info.get(key, default)
+                    ),
+                    update_info=info.__setitem__,
+                ),
+                train_dataloader=SimpleNamespace(
+                    batch_size=2, dataset=labeled
+                ),
+                val_evaluator=SimpleNamespace(metrics=[]),
+            ),
+            **attributes,
+        }
+    )
 
 
 def masks(*pixels):
     """A batch whose labeled pixels, times 16, hold so many of each class."""
-    ids = torch.tensor([255] + [i for i, n in enumerate(pixels)
-                                for _ in range(n)])
+    ids = torch.tensor(
+        [255] + [i for i, n in enumerate(pixels) for _ in range(n)]
+    )
     ids = ids.repeat_interleave(4)[None, None].repeat(1, 4, 1)
     sample = SegDataSample(gt_sem_seg=PixelData(data=ids))
     return dict(labeled=dict(data_samples=[sample]))
@@ -297,7 +399,7 @@ def test_confidence_that_fell():
     hook, runner = begin()
     assert not warnings_of(hook, runner, equal(70), equal(7))
     assert not warnings_of(hook, runner, equal(70), equal(560))
-    fallen, = warnings_of(hook, runner, equal(70), equal(700))
+    (fallen,) = warnings_of(hook, runner, equal(70), equal(700))
     assert '9.09% of the unlabeled pixels' in fallen
     assert 'after 90.91% at best' in fallen
     assert 'model.unsup_weight (1.0)' in fallen
@@ -305,7 +407,7 @@ def test_confidence_that_fell():
 
 def test_confidence_that_never_rose():
     hook, runner = begin()
-    low, = warnings_of(hook, runner, equal(14), equal(700))
+    (low,) = warnings_of(hook, runner, equal(14), equal(700))
     assert '1.96% of the unlabeled pixels' in low
     assert low.count('1.96%') == 2 and 'model.warmup_iters (0)' in low
     assert not warnings_of(hook, runner, equal(70), equal(560))
@@ -315,11 +417,12 @@ def test_confidence_that_never_rose():
 def test_nearly_all_pseudo_labels_are_one_class():
     hook, runner = begin()
     rare = [1, 1, 1, 1, 1, 1, 6]
-    assert not warnings_of(hook, runner, [2, 2, 2, 2, 2, 2, 9985], None,
-                           [1, 1, 1, 1, 1, 1, 10000])
+    assert not warnings_of(
+        hook, runner, [2, 2, 2, 2, 2, 2, 9985], None, [1, 1, 1, 1, 1, 1, 10000]
+    )
     hook.labels.zero_()
-    one, = warnings_of(hook, runner, [0, 0, 0, 0, 0, 9, 9991], None, rare)
-    assert "99.91% of the confident pseudo labels" in one
+    (one,) = warnings_of(hook, runner, [0, 0, 0, 0, 0, 9, 9991], None, rare)
+    assert '99.91% of the confident pseudo labels' in one
     assert "'6' (class 6), 50.00% of the labels" in one
 
 
@@ -336,17 +439,35 @@ def test_a_class_that_is_nearly_everything_may_be_all_pseudo_labels():
 FULL = [100] * 6
 
 
-@pytest.mark.parametrize('before, sure, unsure, cause', [
-    (FULL + [100], FULL + [11], None, None),
-    (FULL + [100], FULL + [5], [0] * 6 + [100], 'are seldom confident. Lower '
-     'model.consistency.threshold (0.0)'),
-    (FULL + [100], FULL + [5], None, 'stopped predicting it. Begin '
-     'again with a lower model.unsup_weight (1.0)'),
-    (FULL + [5], FULL + [5], None, 'have not learned it. Lengthen '
-     'model.warmup_iters (0), or set load_from'),
-])
+@pytest.mark.parametrize(
+    'before, sure, unsure, cause',
+    [
+        (FULL + [100], FULL + [11], None, None),
+        (
+            FULL + [100],
+            FULL + [5],
+            [0] * 6 + [100],
+            'are seldom confident. Lower model.consistency.threshold (0.0)',
+        ),
+        (
+            FULL + [100],
+            FULL + [5],
+            None,
+            'stopped predicting it. Begin '
+            'again with a lower model.unsup_weight (1.0)',
+        ),
+        (
+            FULL + [5],
+            FULL + [5],
+            None,
+            'have not learned it. Lengthen '
+            'model.warmup_iters (0), or set load_from',
+        ),
+    ],
+)
 def test_a_class_far_below_its_share_in_the_labels(
-        before, sure, unsure, cause):
+    before, sure, unsure, cause
+):
     hook, runner = begin()
     warnings_of(hook, runner, before)
     messages = warnings_of(hook, runner, sure, unsure)
@@ -358,24 +479,42 @@ def test_a_class_far_below_its_share_in_the_labels(
 
 def test_a_class_that_nobody_labeled():
     hook, runner = begin()
-    message, = warnings_of(hook, runner, FULL + [0], None, [1] * 6 + [0])
+    (message,) = warnings_of(hook, runner, FULL + [0], None, [1] * 6 + [0])
     assert "hold '6' (class 6), which cannot be learned" in message
     assert not warnings_of(hook, runner, FULL + [9], None, [1] * 6 + [0])
 
 
-@pytest.mark.parametrize('done, max_iters, teachers, num', [
-    (5, 100, 70, 0), (6, 100, 75, 0), (6, 100, 74.9, 1), (49, 100, 77, 0),
-    (50, 100, 77.9, 1), (50, 100, 78, 0)])
-@pytest.mark.parametrize('nets', [
-    ['teachers', 'student'], ['student', 'teachers'],
-    ['teacher2', 'student']])
+@pytest.mark.parametrize(
+    'done, max_iters, teachers, num',
+    [
+        (5, 100, 70, 0),
+        (6, 100, 75, 0),
+        (6, 100, 74.9, 1),
+        (49, 100, 77, 0),
+        (50, 100, 77.9, 1),
+        (50, 100, 78, 0),
+    ],
+)
+@pytest.mark.parametrize(
+    'nets',
+    [
+        ['teachers', 'student'],
+        ['student', 'teachers'],
+        ['teacher2', 'student'],
+    ],
+)
 def test_the_gap_of_the_teachers_counts_after_the_warmup(
-        nets, done, max_iters, teachers, num):
-    runner = fake_runner(build(warmup_iters=5, predict_with=nets),
-                         iter=done, max_iters=max_iters)
-    values = [80. if net == 'student' else teachers for net in nets]
+    nets, done, max_iters, teachers, num
+):
+    runner = fake_runner(
+        build(warmup_iters=5, predict_with=nets),
+        iter=done,
+        max_iters=max_iters,
+    )
+    values = [80.0 if net == 'student' else teachers for net in nets]
     EarlyWarningHook().after_val_epoch(
-        runner, {'mIoU': values[0], f'{nets[1]}/mIoU': values[1]})
+        runner, {'mIoU': values[0], f'{nets[1]}/mIoU': values[1]}
+    )
     assert len(runner.logger) == num
     assert all('below the student' in m for m in runner.logger)
 
@@ -383,32 +522,38 @@ def test_the_gap_of_the_teachers_counts_after_the_warmup(
 def scored(metric, ious):
     """Have a metric see this IoU of each class, None for an absent one."""
     parts = torch.tensor([[0, 0] if x is None else [x, 100] for x in ious]).T
-    areas = torch.full((len(ious), ), 100)
+    areas = torch.full((len(ious),), 100)
     metric.dataset_meta = dict(classes=[*'abcdefg'])
     metric.compute_metrics([(*parts, areas, areas)])
 
 
 def test_a_class_that_is_known_no_more():
     metric = TeacherStudentIoUMetric()
-    hook, runner = EarlyWarningHook(), fake_runner(
-        build(warmup_iters=5),
-        val_evaluator=SimpleNamespace(metrics=[metric]))
+    hook, runner = (
+        EarlyWarningHook(),
+        fake_runner(
+            build(warmup_iters=5),
+            val_evaluator=SimpleNamespace(metrics=[metric]),
+        ),
+    )
 
     def told(done, *ious):
         runner.iter = done
         runner.logger.clear()
         scored(metric, ious)
-        hook.after_val_epoch(runner, {'mIoU': 50.})
+        hook.after_val_epoch(runner, {'mIoU': 50.0})
         return list(runner.logger)
 
-    hook.after_val_epoch(runner, {'mIoU': 50.})  # nothing has been scored
+    hook.after_val_epoch(runner, {'mIoU': 50.0})  # nothing has been scored
     assert not told(4, 15, 16, 40, 40, None, 0, 1)
     assert not told(5, 0, 0, 0, 0, 0, 0, 0)  # still in the warm-up
     assert not told(6, 0, 8, 20, 50, None, 0, 0)
-    message, = told(7, 0, 8, 19, 24, None, 90, 0)
+    (message,) = told(7, 0, 8, 19, 24, None, 90, 0)
     assert 'the teachers knew' in message
-    assert ("'2' (class 2) 19.0 (40.0), '3' (class 3) 24.0 (50.0). Begin"
-            in message)
+    assert (
+        "'2' (class 2) 19.0 (40.0), '3' (class 3) 24.0 (50.0). Begin"
+        in message
+    )
     assert not told(8, 0, 8, 20, 25, None, 90, 0)
 
 
@@ -437,9 +582,17 @@ def test_whole_intervals_after_warmup_and_resume():
         model.label_counts = 0
 
 
-@pytest.mark.parametrize('warmup, max_iters, expected', [
-    (0, 600, 60), (150, 600, 45), (0, 9, 1), (9, 9, 1), (99, 9, 1),
-    (100, 60_100, 6000)])
+@pytest.mark.parametrize(
+    'warmup, max_iters, expected',
+    [
+        (0, 600, 60),
+        (150, 600, 45),
+        (0, 9, 1),
+        (9, 9, 1),
+        (99, 9, 1),
+        (100, 60_100, 6000),
+    ],
+)
 def test_an_interval_is_a_tenth_of_what_is_left(warmup, max_iters, expected):
     model = build(warmup_iters=warmup)
     for start in (0, 7):  # a resumed training goes on alike
@@ -461,26 +614,31 @@ def test_a_given_interval_is_kept():
     hook = EarlyWarningHook(7)
     hook.before_train(fake_runner(build()))
     assert hook.span == 7
-    due = [i + 1 for i in range(20) if PseudoLabelVisHook(7)._is_due(
-        fake_runner(None, iter=i))]
+    due = [
+        i + 1
+        for i in range(20)
+        if PseudoLabelVisHook(7)._is_due(fake_runner(None, iter=i))
+    ]
     assert due == [7, 14]
 
 
 PRETRAINED = dict(type='Pretrained', checkpoint='plain.pth')
 
 
-@pytest.mark.parametrize('warmup, trained, init, fine', [
-    (0, False, {}, False),
-    (0, False, {'segmentor.backbone': PRETRAINED}, False),
-    (0, True, {}, True),  # load_from or resumed
-    (1, False, {}, True),
-    (None, False, {}, True),  # a share of the schedule
-    (0, False, {'': PRETRAINED}, True),
-    (0, False, {'segmentor': PRETRAINED}, True),
-    (0, False, {'segmentor.decode_head': [PRETRAINED]}, True),
-])
-def test_teachers_that_nothing_trains_are_refused(
-        warmup, trained, init, fine):
+@pytest.mark.parametrize(
+    'warmup, trained, init, fine',
+    [
+        (0, False, {}, False),
+        (0, False, {'segmentor.backbone': PRETRAINED}, False),
+        (0, True, {}, True),  # load_from or resumed
+        (1, False, {}, True),
+        (None, False, {}, True),  # a share of the schedule
+        (0, False, {'': PRETRAINED}, True),
+        (0, False, {'segmentor': PRETRAINED}, True),
+        (0, False, {'segmentor.decode_head': [PRETRAINED]}, True),
+    ],
+)
+def test_teachers_that_nothing_trains_are_refused(warmup, trained, init, fine):
     model = build(warmup_iters=warmup)
     for name, cfg in init.items():
         model.get_submodule(name).init_cfg = cfg
@@ -503,13 +661,23 @@ def test_a_missing_clock_is_named():
     EarlyWarningHook().before_train(runner)
 
 
-@pytest.mark.parametrize('labeled, batch, iters, words', [
-    (60, 6, 100, []),
-    (60, 6, 99, ['99 iterations of 6 are 9.9 passes over the 60 labeled',
-                 'to at least 100']),
-    (61, 6, 100, ['9.8 passes', 'to at least 102']),
-    (5, 6, 100, ['5 labeled images are fewer than a batch of 6']),
-])
+@pytest.mark.parametrize(
+    'labeled, batch, iters, words',
+    [
+        (60, 6, 100, []),
+        (
+            60,
+            6,
+            99,
+            [
+                '99 iterations of 6 are 9.9 passes over the 60 labeled',
+                'to at least 100',
+            ],
+        ),
+        (61, 6, 100, ['9.8 passes', 'to at least 102']),
+        (5, 6, 100, ['5 labeled images are fewer than a batch of 6']),
+    ],
+)
 def test_a_schedule_is_long_enough(labeled, batch, iters, words):
     problems = [*too_short(labeled, batch, iters)]
     assert len(problems) == bool(words)
@@ -528,18 +696,24 @@ def test_counts_add_up_over_iterations():
 
 def of_rank(rank, folder):
     dist.init_process_group(
-        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo', f'file://{folder}/store', rank=rank, world_size=2
+    )
     model = SimpleNamespace(
-        warmup_iters=0, given=dict(warmup_iters=None), out_channels=2,
+        warmup_iters=0,
+        given=dict(warmup_iters=None),
+        out_channels=2,
         teachers=[None],
         consistency=SimpleNamespace(threshold=0.6),
-        ramp_iters=0, unsup_weight=1.)
+        ramp_iters=0,
+        unsup_weight=1.0,
+    )
     runner, hook = fake_runner(model), EarlyWarningHook(1)
     hook.before_train(runner)
     few = list(runner.logger)
     own = [[[7, 0], [0, 7]][rank], [1, 0], [[3, 0], [0, 3]][rank]]
     (folder / f'{rank}.json').write_text(
-        json.dumps([few, warnings_of(hook, runner, *own)]))
+        json.dumps([few, warnings_of(hook, runner, *own)])
+    )
     dist.destroy_process_group()
 
 
@@ -554,7 +728,7 @@ def test_ranks_count_together(tmp_path):
         rank.join(60)
         assert rank.exitcode == 0
     for rank in (0, 1):
-        (few, ), labels = json.loads((tmp_path / f'{rank}.json').read_text())
+        (few,), labels = json.loads((tmp_path / f'{rank}.json').read_text())
         assert '3 labeled images are fewer than a batch of 4' in few
         assert not labels
 

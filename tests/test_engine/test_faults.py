@@ -1,4 +1,5 @@
 """Processes and files that fail in the middle of a training."""
+
 import logging
 import os
 import re
@@ -25,7 +26,7 @@ PACK = dict(type='PackSegInputs')
 VIEWS = dict(type='MultiView', weak=[PACK], strong=[PACK])
 HANG = 600  # seconds, far above what a busy machine needs
 
-FAULTY = '''
+FAULTY = """
 _base_ = 'tiny.py'
 custom_imports = dict(imports=['mmseg_psmt', 'faults'])
 custom_hooks = [*_base_.psmt.hooks, dict(type='FaultHook', rank=-1, deeds=@)]
@@ -42,16 +43,25 @@ train_dataloader = dict(
             pipeline=[
                 dict(type='LoadImageFromFile'), _base_.psmt.unlabeled_views
             ])))
-'''
+"""
 
 
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory):
     out = tmp_path_factory.mktemp('drawn') / 'shapes'
-    subprocess.run([
-        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
-        '--out', out, '--num-train', '48', '--num-val', '4'
-    ], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            REPO / 'tools/dataset_converters/make_shapes.py',
+            '--out',
+            out,
+            '--num-train',
+            '48',
+            '--num-val',
+            '4',
+        ],
+        check=True,
+    )
     return out
 
 
@@ -67,8 +77,10 @@ def alive(root):
     found = []
     for folder in Path('/proc').glob('[0-9]*'):
         try:
-            if f'PSMT_DATA={root}\0'.encode() in (
-                    folder / 'environ').read_bytes():
+            if (
+                f'PSMT_DATA={root}\0'.encode()
+                in (folder / 'environ').read_bytes()
+            ):
                 found.append(folder.name)
         except OSError:  # it has just ended
             continue
@@ -78,9 +90,11 @@ def alive(root):
 def train(root, deeds, *options, ranks=1, interrupt=False):
     """What a training that must fail prints, once all of it has ended."""
     (root / 'faulty.py').write_text(FAULTY.replace('@', repr(deeds)))
-    words = ([REPO / 'tools/dist_train.sh', 'faulty.py', ranks]
-             if ranks > 1 else
-             [sys.executable, REPO / 'tools/train.py', 'faulty.py'])
+    words = (
+        [REPO / 'tools/dist_train.sh', 'faulty.py', ranks]
+        if ranks > 1
+        else [sys.executable, REPO / 'tools/train.py', 'faulty.py']
+    )
     env = {
         **os.environ,
         'PSMT_DATA': str(root),
@@ -98,11 +112,16 @@ def train(root, deeds, *options, ranks=1, interrupt=False):
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=obey_interrupts)
+            preexec_fn=obey_interrupts,
+        )
     try:
         if interrupt:
-            wait(lambda: '[   2/' in log.read_text() or
-                 training.poll() is not None, HANG)
+            wait(
+                lambda: (
+                    '[   2/' in log.read_text() or training.poll() is not None
+                ),
+                HANG,
+            )
             assert training.poll() is None, log.read_text()
             os.killpg(training.pid, signal.SIGINT)
         assert training.wait(HANG) != 0
@@ -132,8 +151,8 @@ def test_a_loader_worker_that_ends_ends_the_training(root):
 
 def test_images_that_break_in_the_middle_are_named(root):
     out = train(root, {3: 'spoil_unlabeled', 21: 'spoil_labeled'})
-    log_file, = root.glob('work_dirs/faulty/*/*.log')
-    warning, = re.findall('WARNING - (.*no longer .*)', log_file.read_text())
+    (log_file,) = root.glob('work_dirs/faulty/*/*.log')
+    (warning,) = re.findall('WARNING - (.*no longer .*)', log_file.read_text())
     assert 'shapes/JPEGImages/val_00003.jpg: ' in warning
     assert ' [  20/1000]' in log_file.read_text()
     names = root / 'shapes/ImageSets/Segmentation/semi/1_8/labeled.txt'
@@ -141,16 +160,22 @@ def test_images_that_break_in_the_middle_are_named(root):
     assert image in out.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize('deeds, exit_code', [
-    ({'val': 'fail'}, 'exitcode  : 1 '),
-    ({3: 'kill'}, r'exitcode  : -9 .*SIGKILL')])
+@pytest.mark.parametrize(
+    'deeds, exit_code',
+    [
+        ({'val': 'fail'}, 'exitcode  : 1 '),
+        ({3: 'kill'}, r'exitcode  : -9 .*SIGKILL'),
+    ],
+)
 def test_a_rank_that_fails_ends_the_others(root, deeds, exit_code):
-    out = train(root, deeds, '--cfg-options', 'train_cfg.val_interval=2',
-                ranks=2)
+    out = train(
+        root, deeds, '--cfg-options', 'train_cfg.val_interval=2', ranks=2
+    )
     cause = out.split('Root Cause (first observed failure):')[1]
     assert re.search(r'rank +: 1 ', cause) and re.search(exit_code, cause)
     assert ('[rank1]: ArithmeticError: the injected fault' in out) == (
-        'val' in deeds)
+        'val' in deeds
+    )
 
 
 @pytest.mark.parametrize('ranks', [1, 2])
@@ -177,9 +202,13 @@ def photos(tmp_path):
 def warned(monkeypatch):
     """Levels and texts of what is logged of broken photos."""
     lines = []
-    monkeypatch.setattr(unlabeled_folder, 'print_log',
-                        lambda text, logger, level=logging.INFO: lines.append(
-                            (level, text)) if level > logging.INFO else None)
+    monkeypatch.setattr(
+        unlabeled_folder,
+        'print_log',
+        lambda text, logger, level=logging.INFO: (
+            lines.append((level, text)) if level > logging.INFO else None
+        ),
+    )
     return lines
 
 
@@ -189,7 +218,9 @@ def folder(photos, *transforms, **options):
             type='UnlabeledFolder',
             images=str(photos),
             pipeline=[LOAD, *transforms],
-            **options))
+            **options,
+        )
+    )
 
 
 BREAK = {
@@ -226,7 +257,7 @@ def test_a_broken_photo_to_be_refused_is_an_error(photos, warned):
     dataset = pairs(folder(photos), folder(photos, VIEWS, broken='refuse'))
     (photos / '03.png').write_bytes(b'')
     with pytest.raises(RuntimeError, match='/03.png of the unlabeled'):
-        dataset[0, 3, (0, )]
+        dataset[0, 3, (0,)]
     assert not warned
 
 
@@ -235,7 +266,7 @@ def test_other_ranks_warn_by_what_they_print(photos, warned, monkeypatch):
     monkeypatch.setattr(unlabeled_folder, 'get_rank', lambda: 1)
     (photos / '03.png').unlink()
     dataset[3], dataset[3]
-    (level, _), = warned
+    ((level, _),) = warned
     assert level == logging.ERROR  # mmengine prints no less there
 
 
@@ -250,13 +281,14 @@ class Mistake:
 def test_a_mistake_of_a_transform_is_no_broken_photo(photos, warned):
     dataset = pairs(folder(photos), folder(photos, dict(type='Mistake')))
     with pytest.raises(RuntimeError, match='/03.png of the .* a mistake'):
-        dataset[0, 3, (0, )]
+        dataset[0, 3, (0,)]
     assert not warned
 
 
 def pairs(labeled, unlabeled):
     return DATASETS.build(
-        dict(type='SemiSegDataset', labeled=labeled, unlabeled=unlabeled))
+        dict(type='SemiSegDataset', labeled=labeled, unlabeled=unlabeled)
+    )
 
 
 @pytest.mark.parametrize('how', BREAK)
@@ -265,7 +297,8 @@ def test_a_broken_labeled_file_is_named(tmp_path, how, name):
     for i, stem in enumerate('ab'):
         save(tmp_path / f'{stem}.png', i)
         Image.fromarray(np.eye(12, 10, dtype=np.uint8), 'P').save(
-            tmp_path / f'{stem}_mask.png')
+            tmp_path / f'{stem}_mask.png'
+        )
         save(tmp_path / f'photos/{stem}.png', i)
     (tmp_path / 'list.txt').write_text('a\nb\n')
     labeled = dict(
@@ -275,9 +308,10 @@ def test_a_broken_labeled_file_is_named(tmp_path, how, name):
         img_suffix='.png',
         seg_map_suffix='_mask.png',
         data_prefix=dict(img_path='.', seg_map_path='.'),
-        pipeline=[LOAD, dict(type='LoadAnnotations'), PACK])
+        pipeline=[LOAD, dict(type='LoadAnnotations'), PACK],
+    )
     dataset = pairs(labeled, folder(tmp_path / 'photos', VIEWS))
     BREAK[how](tmp_path / name)
-    dataset[0, 0, (0, )]
+    dataset[0, 0, (0,)]
     with pytest.raises(RuntimeError, match=rf'/{name}.* labeled .*--resume'):
-        dataset[1, 0, (0, )]
+        dataset[1, 0, (0,)]

@@ -1,4 +1,5 @@
 """Numbers that are not finite, made for real, reach no teacher."""
+
 import copy
 import json
 import math
@@ -26,12 +27,16 @@ from PIL import Image
 from test_train_and_test import REPO
 
 SHAPES = f'{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
-LABELED, UNLABELED = ([f'{kind}{i}' for i in range(num)]
-                      for kind, num in (('known', 5), ('new', 7)))
+LABELED, UNLABELED = (
+    [f'{kind}{i}' for i in range(num)]
+    for kind, num in (('known', 5), ('new', 7))
+)
 THIN = {
-    'backbone.base_channels': 8, 'decode_head.in_channels': 64,
-    'decode_head.c1_in_channels': 8, 'decode_head.channels': 8,
-    'decode_head.c1_channels': 4
+    'backbone.base_channels': 8,
+    'decode_head.in_channels': 64,
+    'decode_head.c1_in_channels': 8,
+    'decode_head.channels': 8,
+    'decode_head.c1_channels': 4,
 }
 NAN_LOSS = partial(dict, type='FaultyConfCELoss')
 MAX_IDLE = 'mmseg_psmt.engine.hooks.check_finite_hook.MAX_IDLE'
@@ -43,10 +48,18 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
     shapes = root / 'shapes'
     for i, name in enumerate(LABELED + UNLABELED):
-        ids = np.random.default_rng(i).integers(6, size=(4, 4)).repeat(
-            8, 0).repeat(8, 1).astype(np.uint8)
-        save_photo(shapes / f'JPEGImages/{name}.jpg', ids,
-                   np.random.default_rng(0).integers(256, size=(6, 3)))
+        ids = (
+            np.random.default_rng(i)
+            .integers(6, size=(4, 4))
+            .repeat(8, 0)
+            .repeat(8, 1)
+            .astype(np.uint8)
+        )
+        save_photo(
+            shapes / f'JPEGImages/{name}.jpg',
+            ids,
+            np.random.default_rng(0).integers(256, size=(6, 3)),
+        )
         mask = shapes / f'SegmentationClass/{name}.png'
         mask.parent.mkdir(exist_ok=True)
         Image.fromarray(ids).save(mask)
@@ -59,6 +72,7 @@ def root(tmp_path_factory):
 
 class Diary(Hook):
     """Writes down everything that training moves, before each iteration."""
+
     priority = 'HIGHEST'
 
     def before_train(self, runner):
@@ -89,11 +103,20 @@ def build(root, tmp_path, monkeypatch):
     """Runner of a tiny PS-MT with a diary, and its log of warnings."""
     register_all_modules()
     monkeypatch.setenv('PSMT_DATA', str(root))
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode',
-                        lambda text, **kwargs: (text, True))
+    monkeypatch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
+    )
 
-    def build(iters=5, hooks=(), pixel=(None, None), optim={},
-              accumulate=1, no_label=False, config=SHAPES, **options):
+    def build(
+        iters=5,
+        hooks=(),
+        pixel=(None, None),
+        optim={},
+        accumulate=1,
+        no_label=False,
+        config=SHAPES,
+        **options,
+    ):
         cfg = Config.fromfile(config)
         psmt = 'segmentor' in cfg.model
         dataset = cfg.train_dataloader.dataset
@@ -105,29 +128,36 @@ def build(root, tmp_path, monkeypatch):
         if no_label:
             dataset.labeled.pipeline.insert(-1, dict(type='NoLabel'))
         if psmt:
-            cfg.model.update({
-                'warmup_iters': 0, 'ramp_iters': 0,
-                'consistency': NAN_LOSS(at=()), **options
-            })
+            cfg.model.update(
+                {
+                    'warmup_iters': 0,
+                    'ramp_iters': 0,
+                    'consistency': NAN_LOSS(at=()),
+                    **options,
+                }
+            )
         else:
             dataset.pipeline.insert(-1, bad)
         prefix = 'model.segmentor.' if psmt else 'model.'
-        cfg.merge_from_dict({
-            **{prefix + key: value for key, value in THIN.items()},
-            'model.data_preprocessor.size': (32, 32),
-            'train_dataloader.batch_size': 2,
-            'train_dataloader.num_workers': 0,
-            'train_dataloader.persistent_workers': False,
-            'train_cfg.max_iters': iters,
-            'default_hooks.checkpoint': None,
-            'default_hooks.logger': None,
-            'log_level': 'ERROR',
-            'work_dir': str(tmp_path)
-        })
+        cfg.merge_from_dict(
+            {
+                **{prefix + key: value for key, value in THIN.items()},
+                'model.data_preprocessor.size': (32, 32),
+                'train_dataloader.batch_size': 2,
+                'train_dataloader.num_workers': 0,
+                'train_dataloader.persistent_workers': False,
+                'train_cfg.max_iters': iters,
+                'default_hooks.checkpoint': None,
+                'default_hooks.logger': None,
+                'log_level': 'ERROR',
+                'work_dir': str(tmp_path),
+            }
+        )
         cfg.optim_wrapper.update(optim, accumulative_counts=accumulate)
         cfg.custom_hooks = [
             *([dict(type='TeacherEMAHook')] if psmt else []),
-            dict(type='CheckFiniteHook'), *hooks
+            dict(type='CheckFiniteHook'),
+            *hooks,
         ]
         for part in ('val', 'test'):
             for key in ('dataloader', 'cfg', 'evaluator'):
@@ -161,18 +191,26 @@ def assert_finite(state):
 
 FAULTS = {
     'loss': (dict(consistency=NAN_LOSS(at=[3])), 'unsup.loss'),
-    'gradient': (dict(hooks=[dict(type='NaNGradientHook', at=[3])]),
-                 'no term of the loss, gradient of segmentor.decode_head.'
-                 'conv_seg.weight'),
-    'labeled image': (dict(pixel=('labeled', 'known3')),
-                      'sup.decode.loss_ce'),
+    'gradient': (
+        dict(hooks=[dict(type='NaNGradientHook', at=[3])]),
+        'no term of the loss, gradient of segmentor.decode_head.'
+        'conv_seg.weight',
+    ),
+    'labeled image': (dict(pixel=('labeled', 'known3')), 'sup.decode.loss_ce'),
     'strong image': (dict(pixel=('strong', 'new4'), mix=[]), 'unsup.loss'),
     # loss and gradients are finite, the variance of its feature is not
-    'huge pixel': (dict(pixel=('strong', 'new4', 1e25), mix=[]),
-                   'loss, segmentor.backbone.stem.1.running_var ('),
-    'warm-up': (dict(
-        pixel=('labeled_weak', 'known3'), teachers=dict(init='independent'),
-        warmup_iters=99), 'warm1.decode.loss_ce, warm2.decode.loss_ce'),
+    'huge pixel': (
+        dict(pixel=('strong', 'new4', 1e25), mix=[]),
+        'loss, segmentor.backbone.stem.1.running_var (',
+    ),
+    'warm-up': (
+        dict(
+            pixel=('labeled_weak', 'known3'),
+            teachers=dict(init='independent'),
+            warmup_iters=99,
+        ),
+        'warm1.decode.loss_ce, warm2.decode.loss_ce',
+    ),
 }
 
 
@@ -182,7 +220,10 @@ def faulty(runner, options):
         return [3]
     view, stem = options['pixel'][:2]
     return [
-        i for i, batch in enumerate(runner.diary.batches, 1) if batch and stem
+        i
+        for i, batch in enumerate(runner.diary.batches, 1)
+        if batch
+        and stem
         in [Path(s.img_path).stem for s in batch[view]['data_samples']]
     ]
 
@@ -224,8 +265,9 @@ def test_a_weak_image_without_numbers_teaches_nothing(build):
 
 def test_a_huge_gradient_is_finite(build):
     """Though the square of its norm is not."""
-    runner = build(iters=1, hooks=[
-        dict(type='NaNGradientHook', at=[1], factor=1e30)])
+    runner = build(
+        iters=1, hooks=[dict(type='NaNGradientHook', at=[1], factor=1e30)]
+    )
     runner.train()
     weight = runner.model.segmentor.decode_head.conv_seg.weight
     assert 1e19 < weight.abs().max() < math.inf
@@ -244,7 +286,8 @@ def test_gradients_that_accumulate(at, build, monkeypatch):
     assert_finite(states[at])
     weight = 'segmentor.decode_head.conv_seg.weight'
     moved = [
-        i for i in range(1, at + 1)
+        i
+        for i in range(1, at + 1)
         if not torch.equal(states[i - 1][weight], states[i][weight])
     ]
     assert moved == [2]
@@ -255,22 +298,32 @@ def scaled(build, monkeypatch):
     """A build with the AmpOptimWrapper and a GradScaler of the CPU."""
     module = 'mmengine.optim.optimizer.amp_optimizer_wrapper.'
     monkeypatch.setattr(module + 'is_cuda_available', lambda: True)
-    monkeypatch.setattr(module + 'GradScaler',
-                        partial(torch.amp.GradScaler, 'cpu'))
+    monkeypatch.setattr(
+        module + 'GradScaler', partial(torch.amp.GradScaler, 'cpu')
+    )
 
     def scaled(scale, optimizer=dict(type='SGD', lr=0.1), **options):
         return build(
-            optim={'type': 'AmpOptimWrapper', 'dtype': 'bfloat16',
-                   'loss_scale': dict(init_scale=scale),
-                   'optimizer': optimizer}, **options)
+            optim={
+                'type': 'AmpOptimWrapper',
+                'dtype': 'bfloat16',
+                'loss_scale': dict(init_scale=scale),
+                'optimizer': optimizer,
+            },
+            **options,
+        )
 
     return scaled
 
 
 @pytest.mark.parametrize('fused', [False, True])
 def test_overflow_of_a_scaled_gradient_is_no_fault(fused, scaled):
-    runner = scaled(2.**127, iters=8, unsup_weight=4., optimizer=dict(
-        type='SGD', lr=0.1, momentum=0., fused=fused))
+    runner = scaled(
+        2.0**127,
+        iters=8,
+        unsup_weight=4.0,
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.0, fused=fused),
+    )
     runner.train()
     states = runner.diary.states
     weight = 'segmentor.decode_head.conv_seg.weight'
@@ -281,7 +334,7 @@ def test_overflow_of_a_scaled_gradient_is_no_fault(fused, scaled):
 
 
 def test_a_scaler_does_not_hide_a_loss(scaled):
-    runner = scaled(1., pixel=('labeled', 'known3'), iters=6)
+    runner = scaled(1.0, pixel=('labeled', 'known3'), iters=6)
     with pytest.raises(FloatingPointError, match='sup.decode.loss_ce'):
         runner.train()
     assert_equal(now(runner), runner.diary.states[-2])
@@ -292,22 +345,33 @@ def test_a_scaler_does_not_hide_a_loss(scaled):
 def test_a_scaler_that_never_steps(fused, scaled, monkeypatch):
     monkeypatch.setattr(MAX_IDLE, 4)
     runner = scaled(
-        1., iters=9,
-        optimizer=dict(type='SGD', lr=0.1, momentum=0., fused=fused),
-        hooks=[dict(type='NaNGradientHook', at=range(2, 9))])
-    with pytest.raises(FloatingPointError, match=(
+        1.0,
+        iters=9,
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.0, fused=fused),
+        hooks=[dict(type='NaNGradientHook', at=range(2, 9))],
+    )
+    with pytest.raises(
+        FloatingPointError,
+        match=(
             r'with a lower optim_wrapper\.optimizer\.lr, from a checkpoint '
-            'with load_from .*, or without --amp')):
+            'with load_from .*, or without --amp'
+        ),
+    ):
         runner.train()
     assert runner.iter + 1 == 5
     assert_finite(now(runner))
 
 
 def test_a_plain_model_of_mmseg(build):
-    runner = build(pixel=('labeled', 'known3'), iters=6,
-                   config=SHAPES.replace('.py', '_supervised.py'))
+    runner = build(
+        pixel=('labeled', 'known3'),
+        iters=6,
+        config=SHAPES.replace('.py', '_supervised.py'),
+    )
     # such as the mask of an attention
-    runner.model.register_buffer('mask', torch.tensor([0., -torch.inf]), False)
+    runner.model.register_buffer(
+        'mask', torch.tensor([0.0, -torch.inf]), False
+    )
     runner.model.register_buffer('empty', torch.empty(0))
     with pytest.raises(FloatingPointError) as stop:
         runner.train()
@@ -329,26 +393,39 @@ def losses_of(cfg):
 
 
 SHIPPED = [
-    cfg for path in sorted(Path(f'{REPO}/configs/_base_/models').glob('*.py'))
+    cfg
+    for path in sorted(Path(f'{REPO}/configs/_base_/models').glob('*.py'))
     for cfg in losses_of(Config.fromfile(path).model)
 ]
 
 
-@pytest.mark.parametrize('cfg', [
-    dict(type='CrossEntropyLoss'),
-    *{str(cfg): cfg for cfg in SHIPPED}.values()
-], ids=str)
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='CrossEntropyLoss'),
+        *{str(cfg): cfg for cfg in SHIPPED}.values(),
+    ],
+    ids=str,
+)
 def test_the_loss_of_no_labeled_pixel_is_zero(cfg):
     if 'class_weight' in cfg and mmseg.__version__ == '1.2.2':
         pytest.skip('its class_weight fails at ignored pixels')
-    head = MODELS.build(dict(
-        type='FCNHead', in_channels=4, channels=4,
-        num_classes=len(cfg.get('class_weight', range(6))),
-        num_convs=0, concat_input=False, loss_decode=cfg))
-    sample = SegDataSample(gt_sem_seg=PixelData(
-        data=torch.full((1, 8, 8), 255)))
+    head = MODELS.build(
+        dict(
+            type='FCNHead',
+            in_channels=4,
+            channels=4,
+            num_classes=len(cfg.get('class_weight', range(6))),
+            num_convs=0,
+            concat_input=False,
+            loss_decode=cfg,
+        )
+    )
+    sample = SegDataSample(
+        gt_sem_seg=PixelData(data=torch.full((1, 8, 8), 255))
+    )
     feature = torch.randn(2, 4, 8, 8, requires_grad=True)
-    losses = head.loss((feature, ), [sample, sample], {})
+    losses = head.loss((feature,), [sample, sample], {})
     loss = sum(v for name, v in losses.items() if 'loss' in name)
     loss.backward()
     assert loss == 0
@@ -367,8 +444,9 @@ def test_batches_without_a_labeled_pixel_train_on(build):
     # the unlabeled half still teaches
     name = 'segmentor.decode_head.conv_seg.weight'
     assert not torch.equal(first[name], last[name])
-    assert runner.message_hub.get_scalar(
-        'train/sup.decode.loss_ce').data[0].tolist() == [0, 0, 0]
+    assert runner.message_hub.get_scalar('train/sup.decode.loss_ce').data[
+        0
+    ].tolist() == [0, 0, 0]
 
 
 def test_lists_that_the_batch_does_not_divide(build):
@@ -377,17 +455,20 @@ def test_lists_that_the_batch_does_not_divide(build):
     runner.train()
     assert_finite(now(runner))
     batches = runner.diary.batches[:7]
-    for view, names, times in (('labeled', LABELED, (2, 3)),
-                               ('weak', UNLABELED, (2, 2))):
+    for view, names, times in (
+        ('labeled', LABELED, (2, 3)),
+        ('weak', UNLABELED, (2, 2)),
+    ):
         seen = [
-            Path(sample.img_path).stem for batch in batches
+            Path(sample.img_path).stem
+            for batch in batches
             for sample in batch[view]['data_samples']
         ]
         assert len(seen) == 14
         assert {seen.count(name) for name in names} <= {*times}
 
 
-RANKS = f'''
+RANKS = f"""
 _base_ = '{SHAPES}'
 custom_imports = dict(imports=['mmseg_psmt', 'rank_dump', 'faults'])
 custom_hooks = [
@@ -408,7 +489,7 @@ train_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False)
 train_cfg = dict(max_iters=5, val_interval=99)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=99))
-'''
+"""
 
 
 @pytest.fixture
@@ -422,23 +503,45 @@ def two_ranks(root):
             port = free.getsockname()[1]
         ranks = [
             subprocess.Popen(
-                [sys.executable, f'{REPO}/tools/train.py', 'ranks.py',
-                 '--launcher', 'pytorch', '--work-dir', work_dir,
-                 '--cfg-options', f'model.consistency.at=[{at}]'],
-                cwd=root, text=True, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, env={
-                    **os.environ, 'PSMT_DATA': str(root), 'RANK': str(rank),
-                    'LOCAL_RANK': str(rank), 'WORLD_SIZE': '2',
-                    'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
+                [
+                    sys.executable,
+                    f'{REPO}/tools/train.py',
+                    'ranks.py',
+                    '--launcher',
+                    'pytorch',
+                    '--work-dir',
+                    work_dir,
+                    '--cfg-options',
+                    f'model.consistency.at=[{at}]',
+                ],
+                cwd=root,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={
+                    **os.environ,
+                    'PSMT_DATA': str(root),
+                    'RANK': str(rank),
+                    'LOCAL_RANK': str(rank),
+                    'WORLD_SIZE': '2',
+                    'MASTER_ADDR': '127.0.0.1',
+                    'MASTER_PORT': str(port),
                     'OMP_NUM_THREADS': '1',
-                    'PYTHONPATH': ':'.join([
-                        f'{REPO}:{REPO}/tests',
-                        os.environ.get('PYTHONPATH', '')])
-                }) for rank in range(2)
+                    'PYTHONPATH': ':'.join(
+                        [
+                            f'{REPO}:{REPO}/tests',
+                            os.environ.get('PYTHONPATH', ''),
+                        ]
+                    ),
+                },
+            )
+            for rank in range(2)
         ]
         try:
-            return [(rank.communicate(timeout=600)[0], rank.returncode)
-                    for rank in ranks]
+            return [
+                (rank.communicate(timeout=600)[0], rank.returncode)
+                for rank in ranks
+            ]
         finally:
             for rank in ranks:
                 rank.kill()
@@ -449,8 +552,10 @@ def two_ranks(root):
 def test_two_ranks_stop_for_a_loss_of_one(two_ranks, tmp_path):
     for text, status in two_ranks(tmp_path, at=2):
         assert status == 1, text[-3000:]
-        assert ('FloatingPointError: Iteration 3 is not finite: loss, '
-                'unsup.loss (rank 1, labeled: ') in text
+        assert (
+            'FloatingPointError: Iteration 3 is not finite: loss, '
+            'unsup.loss (rank 1, labeled: '
+        ) in text
         assert '(rank 0' not in text
 
 
@@ -467,5 +572,10 @@ def test_two_ranks_stay_alike(two_ranks, tmp_path):
     ]
     steps = [step for step in steps if 'loss' in step]
     assert [step.get('unsup.confident') for step in steps] == [
-        None, 0, 0, 0, 0]
+        None,
+        0,
+        0,
+        0,
+        0,
+    ]
     assert [step.get('unsup.loss') for step in steps] == [None, 0, 0, 0, 0]

@@ -1,4 +1,5 @@
 """What is only looked at: any image can be shown, nothing ends a training."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,31 +21,35 @@ RAMP = np.linspace(0, 1, 12).reshape(1, 1, 3, 4)
 
 
 @pytest.mark.parametrize('channels', [1, 2, 3, 4, 7])
-@pytest.mark.parametrize('kind, full', [
-    (torch.uint8, 255), (torch.int32, 65535), (torch.float32, 1)])
+@pytest.mark.parametrize(
+    'kind, full',
+    [(torch.uint8, 255), (torch.int32, 65535), (torch.float32, 1)],
+)
 def test_any_channels_and_depth(channels, kind, full):
     images = torch.from_numpy(RAMP * full).to(kind).repeat(2, channels, 1, 1)
     out = pictures(images)
     assert out.shape == (2, 3, 4, 3) and out.dtype == np.uint8
     np.testing.assert_allclose(
-        out[1, ..., 0], (RAMP * 255).squeeze(), atol=1.01)
+        out[1, ..., 0], (RAMP * 255).squeeze(), atol=1.01
+    )
     assert (out == out[..., :1]).all()
 
 
 def test_colors_are_those_of_the_first_three_channels():
-    images = torch.tensor([10., 120., 250., 33.]).view(1, 4, 1, 1)
+    images = torch.tensor([10.0, 120.0, 250.0, 33.0]).view(1, 4, 1, 1)
     assert pictures(images)[0, 0, 0].tolist() == [10, 120, 250]
     # as they were before they were normalized
-    mean, std = torch.full((3, 1, 1), 100.), torch.full((3, 1, 1), 50.)
+    mean, std = torch.full((3, 1, 1), 100.0), torch.full((3, 1, 1), 50.0)
     normal = (images[:, :3] - mean) / std
     assert pictures(normal, mean, std)[0, 0, 0].tolist() == [10, 120, 250]
 
 
 def test_what_is_no_number_is_shown():
-    wrong = torch.tensor([[[[float('nan'), 200.], [float('inf'), 50.]]]])
+    wrong = torch.tensor([[[[float('nan'), 200.0], [float('inf'), 50.0]]]])
     assert pictures(wrong).shape == (1, 2, 2, 3)
-    assert grays(torch.tensor([[0., 1., float('nan')]]))[0, :, 0].tolist() == [
-        0, 255, 0]
+    assert grays(torch.tensor([[0.0, 1.0, float('nan')]]))[
+        0, :, 0
+    ].tolist() == [0, 255, 0]
 
 
 def test_labels_have_the_colors_of_their_classes():
@@ -63,8 +68,8 @@ def test_a_sheet_of_any_sizes():
     out = sheet({'a': cells, 'b': cells[:1]})
     zoom = 160 // 50
     assert out.shape == (BAR + 2 * 30 * zoom, 2 * 50 * zoom, 3)
-    assert (out[BAR:BAR + 30 * zoom, :40 * zoom] == 7).all()
-    assert (out[BAR + 30 * zoom:, 50 * zoom:] == 255).all()
+    assert (out[BAR : BAR + 30 * zoom, : 40 * zoom] == 7).all()
+    assert (out[BAR + 30 * zoom :, 50 * zoom :] == 255).all()
 
 
 class Log(list):
@@ -84,9 +89,13 @@ def run(model, data, visualizer, iterations=3):
     """Pictures and warnings of a hook that draws at each iteration."""
     said = []
     runner = SimpleNamespace(
-        model=model, visualizer=visualizer, iter=0, max_iters=9,
+        model=model,
+        visualizer=visualizer,
+        iter=0,
+        max_iters=9,
         logger=SimpleNamespace(warning=said.append),
-        train_loop=SimpleNamespace(max_iters=9))
+        train_loop=SimpleNamespace(max_iters=9),
+    )
     hook = HOOKS.build(dict(type='PseudoLabelVisHook', interval=1))
     for runner.iter in range(iterations):
         hook.after_train_iter(runner, runner.iter, data)
@@ -101,10 +110,14 @@ def model():
 
 def raw(channels=3, value=200, size=20):
     from mmseg.structures import SegDataSample
-    return {view: dict(
-        inputs=[torch.full((channels, size, size), value)] * 2,
-        data_samples=[SegDataSample(), SegDataSample()])
-        for view in ('labeled', 'weak', 'strong')}
+
+    return {
+        view: dict(
+            inputs=[torch.full((channels, size, size), value)] * 2,
+            data_samples=[SegDataSample(), SegDataSample()],
+        )
+        for view in ('labeled', 'weak', 'strong')
+    }
 
 
 @pytest.mark.parametrize('meta', [None, {}, dict(classes='abcdefg')])
@@ -117,6 +130,7 @@ def test_a_sheet_without_a_palette(model, meta):
 @pytest.mark.parametrize('channels', [1, 4])
 def test_a_sheet_of_other_channels(channels):
     from test_psmt import SEGMENTOR
+
     segmentor = SEGMENTOR.copy()
     segmentor.backbone.in_channels = channels
     preprocessor = dict(size=(33, 33), mean=None, std=None, bgr_to_rgb=False)

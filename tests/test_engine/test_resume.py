@@ -1,4 +1,5 @@
 """A training that was cut off goes on as if nothing had happened."""
+
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from mmseg_psmt.engine import PreemptionHook, ReliableCheckpointHook
 from mmseg_psmt.stack import allow_checkpoint_globals, skip_trained_data
 
 REPO = Path(__file__).resolve().parents[2]
-TINY = f'''
+TINY = f"""
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 custom_imports = dict(imports=['mmseg_psmt', 'faults'])
 custom_hooks = [*_base_.custom_hooks, dict(type='FaultHook', rank=-1, deeds=@)]
@@ -48,17 +49,27 @@ train_dataloader = dict(
 val_dataloader = dict(num_workers=1, persistent_workers=False)
 train_cfg = dict(max_iters=8, val_interval=4)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
-'''
+"""
 WORKERS = 'train_dataloader.num_workers=4'
 
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
-    subprocess.run([
-        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
-        '--out', root / 'shapes', '--num-train', '48', '--num-val', '6'
-    ], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [
+            sys.executable,
+            REPO / 'tools/dataset_converters/make_shapes.py',
+            '--out',
+            root / 'shapes',
+            '--num-train',
+            '48',
+            '--num-val',
+            '6',
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return root
 
 
@@ -66,23 +77,36 @@ def train(root, work_dir, deeds, *options, code=0, ranks=1):
     """What a training prints that must end with an exit code."""
     config = root / f'{work_dir}.py'
     config.write_text(TINY.replace('@', repr(deeds)))
-    words = ([REPO / 'tools/dist_train.sh', config, ranks] if ranks > 1 else
-             [sys.executable, REPO / 'tools/train.py', config])
+    words = (
+        [REPO / 'tools/dist_train.sh', config, ranks]
+        if ranks > 1
+        else [sys.executable, REPO / 'tools/train.py', config]
+    )
     done = subprocess.run(
-        [*map(str, words), '--work-dir', f'{root}/{work_dir}',
-         '--cfg-options', 'randomness.seed=5', *options],
+        [
+            *map(str, words),
+            '--work-dir',
+            f'{root}/{work_dir}',
+            '--cfg-options',
+            'randomness.seed=5',
+            *options,
+        ],
         env={
-            **os.environ, 'PSMT_DATA': str(root), 'OMP_NUM_THREADS': '1',
+            **os.environ,
+            'PSMT_DATA': str(root),
+            'OMP_NUM_THREADS': '1',
             'PORT': '29714',
             'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-            'PYTHONPATH': ':'.join([
-                f'{REPO}/tests', os.environ.get('PYTHONPATH', '')]),
+            'PYTHONPATH': ':'.join(
+                [f'{REPO}/tests', os.environ.get('PYTHONPATH', '')]
+            ),
         },
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600)
+        timeout=600,
+    )
     assert done.returncode == code, done.stdout[-3000:]
     return done.stdout
 
@@ -100,8 +124,7 @@ def logged(root, work_dir):
             entry = json.loads(line)
             kind = 'loss' if 'loss' in entry else 'mIoU'
             entries[kind, entry['step']] = {
-                key: value
-                for key, value in entry.items() if 'time' not in key
+                key: value for key, value in entry.items() if 'time' not in key
             }
     return entries
 
@@ -125,12 +148,22 @@ def assert_same_end(root, work_dir, but=(), lost=None):
     ends = []
     for end in 'whole', work_dir:
         leaves = dict(flat(saved(root, end)))
-        ends.append({
-            name: leaf
-            for name, leaf in leaves.items() if not any(
-                word in name for word in
-                ('time', 'meta/cfg', 'experiment_name', 'ckpt', *but))
-        })
+        ends.append(
+            {
+                name: leaf
+                for name, leaf in leaves.items()
+                if not any(
+                    word in name
+                    for word in (
+                        'time',
+                        'meta/cfg',
+                        'experiment_name',
+                        'ckpt',
+                        *but,
+                    )
+                )
+            }
+        )
     assert ends[0].keys() == ends[1].keys()
     for name, leaf in ends[0].items():
         if isinstance(leaf, (torch.Tensor, np.ndarray)):
@@ -148,7 +181,11 @@ def whole(root):
     train(root, 'whole', {})
     names = {name.split('/')[1] for name, _ in flat(saved(root, 'whole'))}
     assert names == {
-        'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'
+        'meta',
+        'state_dict',
+        'message_hub',
+        'optimizer',
+        'param_schedulers',
     }
     steps = [step for kind, step in logged(root, 'whole') if kind == 'loss']
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -166,7 +203,8 @@ def test_killed_while_it_writes_with_workers(root):
     assert f'Resuming from {root}/cut/iter_4.pth' in out
     assert 'Falling back to weights_only=False' not in out
     assert {file.name for file in (root / 'cut').glob('iter_*')} == {
-        'iter_8.pth'}
+        'iter_8.pth'
+    }
     assert_same_end(root, 'cut')
 
 
@@ -181,7 +219,8 @@ def test_a_disk_that_stays_full(root):
     out = train(root, 'stuck', {5: 'fill'}, code=1)
     assert 'iter_8.pth could not be written' in out
     assert [file.name for file in (root / 'stuck').glob('iter_*')] == [
-        'iter_4.pth']
+        'iter_4.pth'
+    ]
     out = train(root, 'stuck', {}, '--resume')
     assert f'Resuming from {root}/stuck/iter_4.pth' in out
     assert_same_end(root, 'stuck')
@@ -191,8 +230,9 @@ def test_terminated_in_an_iteration_and_in_a_validation(root):
     """The whole process group, workers too, as schedulers do."""
     out = train(root, 'told', {3: 'terminate'}, WORKERS, code=143)
     assert 'SIGTERM: ended after iteration 3' in out
-    out = train(root, 'told', {'val': 'terminate'}, WORKERS, '--resume',
-                code=143)
+    out = train(
+        root, 'told', {'val': 'terminate'}, WORKERS, '--resume', code=143
+    )
     assert f'Resuming from {root}/told/iter_3.pth' in out
     assert 'SIGTERM: ended after iteration 4' in out
     train(root, 'told', {}, WORKERS, '--resume')
@@ -200,9 +240,14 @@ def test_terminated_in_an_iteration_and_in_a_validation(root):
 
 
 def test_terminated_between_two_steps_of_the_optimizer(root):
-    out = train(root, 'halves', {3: 'terminate'},
-                'optim_wrapper.accumulative_counts=2',
-                'default_hooks.checkpoint.interval=5', code=143)
+    out = train(
+        root,
+        'halves',
+        {3: 'terminate'},
+        'optim_wrapper.accumulative_counts=2',
+        'default_hooks.checkpoint.interval=5',
+        code=143,
+    )
     assert 'each 5 iterations loses gradients' in out
     assert 'SIGTERM: ended after iteration 4' in out
 
@@ -219,8 +264,10 @@ def test_sigterm_is_left_alone_beside_another_checkpoint_hook(caplog):
     handler = signal.getsignal(signal.SIGTERM)
     hook = PreemptionHook()
     runner = SimpleNamespace(
-        hooks=[CheckpointHook(by_epoch=False), hook], iter=0,
-        logger=logging.getLogger('preemption'))
+        hooks=[CheckpointHook(by_epoch=False), hook],
+        iter=0,
+        logger=logging.getLogger('preemption'),
+    )
     hook.before_train(runner)
     hook.after_train_iter(runner, 0)
     assert signal.getsignal(signal.SIGTERM) == handler
@@ -243,8 +290,11 @@ def folder(tmp_path):
 def choice(folder, caplog, start=None, **options):
     caplog.clear()
     runner = SimpleNamespace(
-        _resume=True, _load_from=start and str(start), work_dir=str(folder),
-        logger=logging.getLogger('choice'))
+        _resume=True,
+        _load_from=start and str(start),
+        work_dir=str(folder),
+        logger=logging.getLogger('choice'),
+    )
     ReliableCheckpointHook(by_epoch=False, **options).before_run(runner)
     return runner._load_from and Path(runner._load_from).name
 
@@ -257,14 +307,18 @@ def test_the_noted_checkpoint_is_taken(folder, caplog):
     assert choice(folder, caplog) == 'iter_2.pth'
 
 
-@pytest.mark.parametrize('damage', [
-    lambda path: path.write_bytes(path.read_bytes()[:-100]),
-    lambda path: path.write_bytes(path.read_bytes()[:20000] + b'?' +
-                                  path.read_bytes()[20001:]),
-    lambda path: path.write_bytes(b''),
-    lambda path: path.unlink(),
-    lambda path: path.with_name('last_checkpoint').write_text(''),
-])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: path.write_bytes(
+            path.read_bytes()[:20000] + b'?' + path.read_bytes()[20001:]
+        ),
+        lambda path: path.write_bytes(b''),
+        lambda path: path.unlink(),
+        lambda path: path.with_name('last_checkpoint').write_text(''),
+    ],
+)
 def test_a_broken_checkpoint_is_not_taken(folder, caplog, damage):
     damage(folder / 'iter_6.pth')
     noted = (folder / 'last_checkpoint').read_text()
@@ -285,7 +339,8 @@ def test_nothing_to_resume_from(folder, caplog):
 
 
 def test_what_a_training_began_with_is_not_what_it_goes_on_from(
-        folder, caplog):
+    folder, caplog
+):
     for start in folder / 'warmup/iter_9.pth', 'https://host/iter_9.pth':
         assert choice(folder, caplog, start) == 'iter_6.pth'
     assert choice(folder, caplog, folder / 'iter_2.pth') == 'iter_2.pth'
@@ -300,8 +355,7 @@ def test_checkpoints_in_another_folder(folder, caplog, tmp_path):
     work_dir.mkdir(parents=True)
     (work_dir / 'last_checkpoint').write_text(str(folder / 'iter_6.pth'))
     (folder / 'iter_6.pth').write_bytes(b'no')
-    assert choice(
-        work_dir, caplog, out_dir=str(folder.parent)) == 'iter_4.pth'
+    assert choice(work_dir, caplog, out_dir=str(folder.parent)) == 'iter_4.pth'
     hook = ReliableCheckpointHook(by_epoch=False, out_dir='s3://bucket/runs')
     with pytest.raises(ValueError, match="bucket.*type='CheckpointHook'"):
         hook.before_train(None)
@@ -309,6 +363,7 @@ def test_checkpoints_in_another_folder(folder, caplog, tmp_path):
 
 class Counted(SemiSegDataset):
     """Pairs of numbers, and how many were loaded."""
+
     metainfo = dict(loaded=0)
 
     def __init__(self):
@@ -323,9 +378,15 @@ def test_the_data_before_is_not_loaded():
     def loop(iters):
         dataset = Counted()
         loop = IterBasedTrainLoop(
-            SimpleNamespace(visualizer=SimpleNamespace()), DataLoader(
-                dataset, 4, sampler=PairSampler(dataset, seed=1),
-                collate_fn=list), max_iters=60000)
+            SimpleNamespace(visualizer=SimpleNamespace()),
+            DataLoader(
+                dataset,
+                4,
+                sampler=PairSampler(dataset, seed=1),
+                collate_fn=list,
+            ),
+            max_iters=60000,
+        )
         loop._iter = iters
         return loop
 

@@ -1,4 +1,5 @@
 """What stands at the end of the log of a training."""
+
 import argparse
 import json
 import re
@@ -15,9 +16,13 @@ from test_early_warnings import build
 from mmseg_psmt.engine.hooks import SummaryHook, summary_hook
 from mmseg_psmt.launch import results_near
 
-DATA = dict(type='BaseSegDataset', data_root='mine', ann_file='',
-            data_prefix=dict(img_path='images/val'))
-METRICS = {'mIoU': 34.1, 'student/mIoU': 33., 'teacher2/mIoU': 30.25}
+DATA = dict(
+    type='BaseSegDataset',
+    data_root='mine',
+    ann_file='',
+    data_prefix=dict(img_path='images/val'),
+)
+METRICS = {'mIoU': 34.1, 'student/mIoU': 33.0, 'teacher2/mIoU': 30.25}
 
 
 class Log:
@@ -40,8 +45,9 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def log_validation(work_dir, step, miou, start='20260101_000000', data=DATA,
-                   **more):
+def log_validation(
+    work_dir, step, miou, start='20260101_000000', data=DATA, **more
+):
     """What mmengine writes of a validation, and the config of the start."""
     folder = Path(work_dir, start, 'vis_data')
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,8 +57,16 @@ def log_validation(work_dir, step, miou, start='20260101_000000', data=DATA,
     Config(dict(val_dataloader=dict(dataset=data))).dump(folder / 'config.py')
 
 
-def ended(metrics=METRICS, work_dir='work_dirs/semi', twin=None, info=None,
-          hook=None, saved='iter_600.pth', filename='mine/semi.py', **cfg):
+def ended(
+    metrics=METRICS,
+    work_dir='work_dirs/semi',
+    twin=None,
+    info=None,
+    hook=None,
+    saved='iter_600.pth',
+    filename='mine/semi.py',
+    **cfg,
+):
     """The log after a training of 600 iterations."""
     work_dir = Path(work_dir).absolute()
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -64,13 +78,22 @@ def ended(metrics=METRICS, work_dir='work_dirs/semi', twin=None, info=None,
     if filename:
         (work_dir / Path(filename).name).touch()
     runner = SimpleNamespace(
-        work_dir=str(work_dir), logger=Log(), iter=600, max_iters=600,
-        cfg=Config(dict(val_dataloader=dict(dataset=DATA), **cfg),
-                   cfg_text=' ', filename=filename),
+        work_dir=str(work_dir),
+        logger=Log(),
+        iter=600,
+        max_iters=600,
+        cfg=Config(
+            dict(val_dataloader=dict(dataset=DATA), **cfg),
+            cfg_text=' ',
+            filename=filename,
+        ),
         message_hub=SimpleNamespace(runtime_info=info or {}),
         model=SimpleNamespace(
             predict_with=['teachers', 'student', 'teacher2'],
-            warmup_iters=150, unsup_weight=1.5))
+            warmup_iters=150,
+            unsup_weight=1.5,
+        ),
+    )
     hook = hook or HOOKS.build(dict(type='SummaryHook', twin=twin))
     hook.before_train(runner)
     if metrics:
@@ -81,30 +104,34 @@ def ended(metrics=METRICS, work_dir='work_dirs/semi', twin=None, info=None,
 
 def line(log, begin):
     """The rest of the only line that begins so."""
-    found, = (text for text in log.lines if text.startswith(begin))
-    return found[len(begin):]
+    (found,) = (text for text in log.lines if text.startswith(begin))
+    return found[len(begin) :]
 
 
 def test_ps_mt_beside_its_twin(project):
-    log_validation('work_dirs/semi_supervised', 300, 90.)
+    log_validation('work_dirs/semi_supervised', 300, 90.0)
     log_validation('work_dirs/semi_supervised', 600, 32.4)
     log = ended()
     assert not log.warnings
     assert line(log, 'mIoU in the validation at iteration 600: ') == (
-        'teachers 34.10, student 33.00, teacher2 30.25')
+        'teachers 34.10, student 33.00, teacher2 30.25'
+    )
     assert 'PS-MT 34.10, supervised 32.40: +1.70' in log.lines
     assert 'What to try' not in '\n'.join(log.lines)
     assert 'better net' not in '\n'.join(log.lines)
     assert line(log, 'test:   ') == (
         'python tools/test.py work_dirs/semi/semi.py '
-        'work_dirs/semi/iter_600.pth')
+        'work_dirs/semi/iter_600.pth'
+    )
     assert line(log, 'export: ') == (
         'python tools/export.py work_dirs/semi/iter_600.pth '
-        'work_dirs/semi/plain_iter_600.pth')
+        'work_dirs/semi/plain_iter_600.pth'
+    )
 
 
-@pytest.mark.parametrize('twin, told', [
-    (34.09, False), (34.1, True), (36., True)])
+@pytest.mark.parametrize(
+    'twin, told', [(34.09, False), (34.1, True), (36.0, True)]
+)
 def test_what_to_try_where_supervised_is_not_worse(project, twin, told):
     folder = project / 'work_dirs/semi_supervised'
     log_validation(folder, 600, twin)
@@ -113,16 +140,20 @@ def test_what_to_try_where_supervised_is_not_worse(project, twin, told):
     remedies = [text for text in log.lines if re.match(r'  \d\. ', text)]
     assert len(remedies) == (3 if told else 0)
     if told:
-        assert ('load_from=work_dirs/semi_supervised/iter_600.pth, or '
-                'model.warmup_iters=300 (it was 150)') in remedies[0]
+        assert (
+            'load_from=work_dirs/semi_supervised/iter_600.pth, or '
+            'model.warmup_iters=300 (it was 150)'
+        ) in remedies[0]
         assert 'model.unsup_weight=0.75 (it was 1.5)' in remedies[1]
 
 
 @pytest.mark.parametrize('warmup', [0, 150, 599, 600])
 def test_every_option_to_try_is_one(project, warmup):
     """Written as it is given with --cfg-options, and of a valid value."""
-    runner = SimpleNamespace(max_iters=600, model=SimpleNamespace(
-        warmup_iters=warmup, unsup_weight=1.))
+    runner = SimpleNamespace(
+        max_iters=600,
+        model=SimpleNamespace(warmup_iters=warmup, unsup_weight=1.0),
+    )
     remedies = [*SummaryHook()._remedies(runner, Path('twin'))]
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -141,10 +172,12 @@ def test_every_option_to_try_is_one(project, warmup):
 def test_runs_of_other_lengths_are_said_to_be(project):
     log_validation('work_dirs/semi_supervised', 900, 35.1)
     log = ended()
-    text, = (text for text in log.lines if text.startswith('PS-MT'))
-    assert text.startswith('PS-MT 34.10, supervised 35.10: -1.00 after 600 '
-                           'and 900 iterations. Give both the same '
-                           'train_cfg.max_iters')
+    (text,) = (text for text in log.lines if text.startswith('PS-MT'))
+    assert text.startswith(
+        'PS-MT 34.10, supervised 35.10: -1.00 after 600 '
+        'and 900 iterations. Give both the same '
+        'train_cfg.max_iters'
+    )
     assert 'What to try' not in '\n'.join(log.lines)
 
 
@@ -152,19 +185,27 @@ def test_a_start_from_a_checkpoint_is_said(project):
     log_validation('work_dirs/semi_supervised', 900, 35.1)
     start = str(project / 'work_dirs/semi_supervised/iter_900.pth')
     log = ended(load_from=start)
-    text, = (text for text in log.lines if text.startswith('PS-MT'))
-    assert text.endswith('-1.00 (PS-MT: 600 iterations from work_dirs/'
-                         'semi_supervised/iter_900.pth; supervised: 900)')
+    (text,) = (text for text in log.lines if text.startswith('PS-MT'))
+    assert text.endswith(
+        '-1.00 (PS-MT: 600 iterations from work_dirs/'
+        'semi_supervised/iter_900.pth; supervised: 900)'
+    )
     assert 'What to try' in '\n'.join(log.lines)
 
 
-@pytest.mark.parametrize('key, value, same', [
-    ('data_root', 'other', False), ('ann_file', 'val.txt', False),
-    ('data_prefix', dict(img_path='images/test'), False),
-    ('type', 'mmseg.datasets.BaseSegDataset', True)])
+@pytest.mark.parametrize(
+    'key, value, same',
+    [
+        ('data_root', 'other', False),
+        ('ann_file', 'val.txt', False),
+        ('data_prefix', dict(img_path='images/test'), False),
+        ('type', 'mmseg.datasets.BaseSegDataset', True),
+    ],
+)
 def test_other_validation_images_are_no_comparison(project, key, value, same):
-    log_validation('work_dirs/semi_supervised', 600, 32.4,
-                   data={**DATA, key: value})
+    log_validation(
+        'work_dirs/semi_supervised', 600, 32.4, data={**DATA, key: value}
+    )
     words = '\n'.join(ended().lines)
     assert ('+1.70' in words) == same
     assert (f'val_dataloader.dataset.{key} differs' in words) == (not same)
@@ -179,14 +220,19 @@ def test_without_a_twin_its_command_is_given(project, config):
     assert text.startswith('work_dirs/semi_supervised, so what the photos')
     assert text.endswith(
         ': python tools/train.py mine/semi_supervised.py --work-dir '
-        'work_dirs/semi_supervised' if config else 'is not known')
+        'work_dirs/semi_supervised'
+        if config
+        else 'is not known'
+    )
 
 
 def test_the_twin_may_be_elsewhere(project):
-    log_validation('work_dirs/semi_supervised', 600, 10.)
-    log_validation('else/where', 600, 32.)
-    assert 'PS-MT 34.10, supervised 32.00: +2.10' in ended(
-        twin='else/where').lines
+    log_validation('work_dirs/semi_supervised', 600, 10.0)
+    log_validation('else/where', 600, 32.0)
+    assert (
+        'PS-MT 34.10, supervised 32.00: +2.10'
+        in ended(twin='else/where').lines
+    )
     with pytest.raises(ValueError, match="path of a work dir, got ''"):
         SummaryHook('')
 
@@ -200,27 +246,29 @@ def test_the_student_may_be_the_better_net(project):
 def test_the_latest_start_counts(project):
     """And neither an earlier training in the folder nor a test."""
     folder = 'work_dirs/semi_supervised'
-    log_validation(folder, 900, 80., start='20260101_000000')
+    log_validation(folder, 900, 80.0, start='20260101_000000')
     log_validation(folder, 600, 32.4, start='20260102_000000')
-    log_validation(f'{folder}/test', 600, 70., start='20260103_000000')
+    log_validation(f'{folder}/test', 600, 70.0, start='20260103_000000')
     assert 'PS-MT 34.10, supervised 32.40: +1.70' in ended().lines
 
 
 def test_a_finished_training_that_is_resumed_reads_its_log(project):
-    log_validation('work_dirs/semi', 600, 34.5, **{'student/mIoU': 30.})
+    log_validation('work_dirs/semi', 600, 34.5, **{'student/mIoU': 30.0})
     log_validation('work_dirs/semi_supervised', 600, 32.5)
     log = ended(metrics=None)
     assert line(log, 'mIoU in the validation at iteration 600: ') == (
-        'teachers 34.50, student 30.00')
+        'teachers 34.50, student 30.00'
+    )
     assert 'PS-MT 34.50, supervised 32.50: +2.00' in log.lines
 
 
-@pytest.mark.parametrize('metrics', [None, dict(aAcc=90., mFscore=40.)])
+@pytest.mark.parametrize('metrics', [None, dict(aAcc=90.0, mFscore=40.0)])
 def test_without_a_validation_it_says_so(project, metrics):
     log_validation('work_dirs/semi_supervised', 600, 32.4)
     log = ended(metrics)
     assert line(log, 'mIoU: unknown').endswith(
-        'Set val_dataloader, val_cfg and val_evaluator')
+        'Set val_dataloader, val_cfg and val_evaluator'
+    )
     assert 'supervised' not in '\n'.join(log.lines)
     assert line(log, 'test:   ')
 
@@ -229,14 +277,19 @@ def test_best_checkpoint_and_pictures(project):
     folder = project / 'work_dirs/semi/20260101_000000/vis_data/vis_image'
     folder.mkdir(parents=True)
     (folder / 'pseudo_labels_9.png').touch()
-    log = ended(info=dict(
-        best_score=35.25, loop_stage='val',
-        best_ckpt=str(project / 'work_dirs/semi/best_mIoU_iter_400.pth')))
+    log = ended(
+        info=dict(
+            best_score=35.25,
+            loop_stage='val',
+            best_ckpt=str(project / 'work_dirs/semi/best_mIoU_iter_400.pth'),
+        )
+    )
     assert line(log, 'best checkpoint: ') == (
-        'work_dirs/semi/best_mIoU_iter_400.pth, 35.25')
+        'work_dirs/semi/best_mIoU_iter_400.pth, 35.25'
+    )
     assert line(log, 'pictures of the pseudo labels: ') == (
-        'work_dirs/semi/20260101_000000/vis_data/vis_image/'
-        'pseudo_labels_9.png')
+        'work_dirs/semi/20260101_000000/vis_data/vis_image/pseudo_labels_9.png'
+    )
 
 
 def test_tools_of_mmseg_are_not_meant(project):
@@ -259,7 +312,8 @@ def test_paths_are_ready_to_copy(project):
 def test_checkpoints_elsewhere_are_tested_into_the_work_dir(project):
     log = ended(saved='../../scratch/semi/iter_600.pth', filename=None)
     assert line(log, 'test:   ').endswith(
-        'scratch/semi/iter_600.pth --work-dir work_dirs/semi/test')
+        'scratch/semi/iter_600.pth --work-dir work_dirs/semi/test'
+    )
 
 
 def test_without_a_checkpoint_there_is_no_command(project):
@@ -270,11 +324,11 @@ def test_without_a_checkpoint_there_is_no_command(project):
 
 def test_a_fault_is_one_warning(project):
     log_validation('work_dirs/semi_supervised', 600, 32.4)
-    file, = project.glob('work_dirs/*/*/vis_data/scalars.json')
+    (file,) = project.glob('work_dirs/*/*/vis_data/scalars.json')
     file.write_text('{"mIoU": 3')
     log = ended()
     assert not log.lines
-    warning, = log.warnings
+    (warning,) = log.warnings
     assert warning.startswith('No summary of the training: JSONDecodeError')
 
 
@@ -284,31 +338,38 @@ def test_the_first_rank_alone_speaks(project, monkeypatch):
     assert not log.lines and not log.warnings
 
 
-@pytest.mark.parametrize('words, place', [
-    ('a.py runs/x/iter_6.pth', 'runs/x/test'),
-    ('a.py here.pth', 'test'),
-    ('--launcher none a.py --tta runs/x/iter_6.pth --out masks',
-     'runs/x/test'),
-    ('a.py runs/x/iter_6.pth --cfg-options a=b c=d --local-rank 1',
-     'runs/x/test'),
-    ('--local_rank=1 a.py runs/x/iter_6.pth --unknown', 'runs/x/test'),
-    ('a.py runs/x/iter_6.pth --work-dir else', None),
-    ('a.py runs/x/iter_6.pth --work-dir=else', None),
-    ('--work else a.py runs/x/iter_6.pth', None),
-    ('a.py https://host/runs/x/iter_6.pth', None),
-    ('a.py runs/gone.pth', None),
-    ('a.py', None),
-    ('a.py runs/x/iter_6.pth --out', None),
-    ('a.py runs/x/iter_6.pth --lo', None),
-])
-def test_results_go_beside_the_checkpoint(
-        words, place, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    'words, place',
+    [
+        ('a.py runs/x/iter_6.pth', 'runs/x/test'),
+        ('a.py here.pth', 'test'),
+        (
+            '--launcher none a.py --tta runs/x/iter_6.pth --out masks',
+            'runs/x/test',
+        ),
+        (
+            'a.py runs/x/iter_6.pth --cfg-options a=b c=d --local-rank 1',
+            'runs/x/test',
+        ),
+        ('--local_rank=1 a.py runs/x/iter_6.pth --unknown', 'runs/x/test'),
+        ('a.py runs/x/iter_6.pth --work-dir else', None),
+        ('a.py runs/x/iter_6.pth --work-dir=else', None),
+        ('--work else a.py runs/x/iter_6.pth', None),
+        ('a.py https://host/runs/x/iter_6.pth', None),
+        ('a.py runs/gone.pth', None),
+        ('a.py', None),
+        ('a.py runs/x/iter_6.pth --out', None),
+        ('a.py runs/x/iter_6.pth --lo', None),
+    ],
+)
+def test_results_go_beside_the_checkpoint(words, place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'runs/x').mkdir(parents=True)
     for name in ('runs/x/iter_6.pth', 'here.pth'):
         (tmp_path / name).touch()
     assert results_near(words.split()) == (
-        ['--work-dir', place] if place else [])
+        ['--work-dir', place] if place else []
+    )
 
 
 @pytest.mark.parametrize('flag', ['-h', '--help'])

@@ -1,4 +1,5 @@
 """What the validation says of each net."""
+
 import json
 import logging
 import multiprocessing
@@ -28,8 +29,11 @@ def sample(**labels):
         out.set_data({f'{name}_sem_seg': PixelData(data=data)})
         if i == 0:
             out.pred_sem_seg = PixelData(data=data)
-            out.seg_logits = PixelData(data=torch.nn.functional.one_hot(
-                data[0], 2).permute(2, 0, 1).float())
+            out.seg_logits = PixelData(
+                data=torch.nn.functional.one_hot(data[0], 2)
+                .permute(2, 0, 1)
+                .float()
+            )
     return out
 
 
@@ -55,8 +59,11 @@ def evaluator():
 def evaluate(samples, metrics=None):
     metrics = metrics or evaluator()
     metrics.process(samples)
-    return {name: float(value) for name, value in
-            metrics.evaluate(len(samples)).items() if 'aAcc' in name}
+    return {
+        name: float(value)
+        for name, value in metrics.evaluate(len(samples)).items()
+        if 'aAcc' in name
+    }
 
 
 def merged(*samples):
@@ -73,16 +80,22 @@ class Predicts(torch.nn.Module):
 
 
 def test_each_net_is_scored(words):
-    scores = evaluate([sample(teachers=RIGHT, student=HALF),
-                       sample(teachers=HALF, student=HALF)])
+    scores = evaluate(
+        [
+            sample(teachers=RIGHT, student=HALF),
+            sample(teachers=HALF, student=HALF),
+        ]
+    )
     assert scores == {'aAcc': 75, 'student/aAcc': 50} and not words
 
 
 def test_what_is_not_merged_is_not_scored(words):
     """Of two augmentations the last has a student that is right."""
-    pictures = merged(sample(teachers=RIGHT, student=HALF),
-                      sample(teachers=HALF, student=RIGHT),
-                      sample(teachers=RIGHT, student=RIGHT))
+    pictures = merged(
+        sample(teachers=RIGHT, student=HALF),
+        sample(teachers=HALF, student=RIGHT),
+        sample(teachers=RIGHT, student=RIGHT),
+    )
     assert evaluate(pictures) == {'aAcc': 100}
     assert len(words) == 1 and 'model.predict_with=student' in words[0]
 
@@ -97,9 +110,15 @@ def test_every_net_is_merged(words):
     for teachers, student in ((RIGHT, HALF), (HALF, HALF), (RIGHT, RIGHT)):
         view = sample(teachers=teachers, student=student)
         for name, labels in (('teachers', teachers), ('student', student)):
-            view.set_data({f'{name}_seg_logits': PixelData(
-                data=torch.nn.functional.one_hot(
-                    labels[0], 2).permute(2, 0, 1).float())})
+            view.set_data(
+                {
+                    f'{name}_seg_logits': PixelData(
+                        data=torch.nn.functional.one_hot(labels[0], 2)
+                        .permute(2, 0, 1)
+                        .float()
+                    )
+                }
+            )
         views.append(view)
     pictures = tta.merge_preds([views])
     assert evaluate(pictures) == {'aAcc': 100, 'student/aAcc': 50}
@@ -108,8 +127,9 @@ def test_every_net_is_merged(words):
 
 def test_the_student_alone_is_merged(words):
     """The remedy."""
-    pictures = merged(sample(student=HALF), sample(student=RIGHT),
-                      sample(student=HALF))
+    pictures = merged(
+        sample(student=HALF), sample(student=RIGHT), sample(student=HALF)
+    )
     assert evaluate(pictures) == {'aAcc': 50}
 
 
@@ -119,7 +139,9 @@ def test_any_other_merger_and_a_validation_after_it(words):
     changed.pred_sem_seg = PixelData(data=RIGHT)
     assert evaluate([changed], metrics) == {'aAcc': 100}
     assert evaluate([sample(teachers=HALF, student=RIGHT)], metrics) == {
-        'aAcc': 50, 'student/aAcc': 100}
+        'aAcc': 50,
+        'student/aAcc': 100,
+    }
     assert len(words) == 1
 
 
@@ -131,7 +153,8 @@ def test_a_plain_model_is_scored(words):
 
 def of_rank(rank, folder):
     dist.init_process_group(
-        'gloo', f'file://{folder}/store', rank=rank, world_size=2)
+        'gloo', f'file://{folder}/store', rank=rank, world_size=2
+    )
     os.chdir(folder)
     metrics = evaluator()
     for _ in range(2):  # an evaluation leaves nothing behind
@@ -139,14 +162,16 @@ def of_rank(rank, folder):
             metrics.process([sample(teachers=RIGHT, student=HALF)])
         scores = metrics.evaluate(1)
     (folder / f'{rank}.json').write_text(
-        json.dumps({name: float(value) for name, value in scores.items()}))
+        json.dumps({name: float(value) for name, value in scores.items()})
+    )
     dist.destroy_process_group()
 
 
 def test_a_rank_without_an_image_does_not_hang(tmp_path):
     fork = multiprocessing.get_context('fork')
-    ranks = [fork.Process(target=of_rank, args=(rank, tmp_path))
-             for rank in (0, 1)]
+    ranks = [
+        fork.Process(target=of_rank, args=(rank, tmp_path)) for rank in (0, 1)
+    ]
     for rank in ranks:
         rank.start()
     for rank in ranks:

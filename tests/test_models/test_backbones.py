@@ -1,4 +1,5 @@
 """Encoders of mmpretrain and timm: weights, rates, sharing, sizes, configs."""
+
 import copy
 import math
 import runpy
@@ -30,7 +31,8 @@ VIT = dict(
     patch_size=14,
     layer_scale_init_value=1e-5,
     out_type='featmap',
-    out_indices=[0, 1])
+    out_indices=[0, 1],
+)
 CONVERTER = REPO / 'tools/model_converters/dinov2_to_mmpretrain.py'
 
 
@@ -47,25 +49,42 @@ def convert():
 
 def psmt(backbone, channels=48, **options):
     head = dict(
-        type='FCNHead', in_channels=channels, in_index=-1, channels=4,
-        num_convs=1, kernel_size=1, concat_input=False, num_classes=3,
-        norm_cfg=dict(type='BN'))
-    return MODELS.build(dict(
-        type='PSMT',
-        segmentor=dict(
-            type='EncoderDecoder', backbone=backbone, decode_head=head,
-            data_preprocessor=dict(type='SegDataPreProcessor')),
-        data_preprocessor=dict(size=(56, 56)),
-        consistency=dict(type='ConfCELoss', threshold=0.),
-        **options))
+        type='FCNHead',
+        in_channels=channels,
+        in_index=-1,
+        channels=4,
+        num_convs=1,
+        kernel_size=1,
+        concat_input=False,
+        num_classes=3,
+        norm_cfg=dict(type='BN'),
+    )
+    return MODELS.build(
+        dict(
+            type='PSMT',
+            segmentor=dict(
+                type='EncoderDecoder',
+                backbone=backbone,
+                decode_head=head,
+                data_preprocessor=dict(type='SegDataPreProcessor'),
+            ),
+            data_preprocessor=dict(size=(56, 56)),
+            consistency=dict(type='ConfCELoss', threshold=0.0),
+            **options,
+        )
+    )
 
 
 def meta_dinov2():
     """timm's DINOv2, which has Meta's names, with weights that all count."""
     timm = pytest.importorskip('timm')
     net = timm.create_model(
-        'vit_small_patch14_dinov2', embed_dim=48, depth=2, num_heads=3,
-        img_size=56)
+        'vit_small_patch14_dinov2',
+        embed_dim=48,
+        depth=2,
+        num_heads=3,
+        img_size=56,
+    )
     return randomized(net)
 
 
@@ -81,7 +100,8 @@ def same_maps(theirs, ours):
     images = torch.randn(2, 3, 56, 56)
     with torch.no_grad():
         first, last = theirs.forward_intermediates(
-            images, indices=[0, 1], intermediates_only=True)
+            images, indices=[0, 1], intermediates_only=True
+        )
         last = theirs.norm(last.movedim(1, -1)).movedim(-1, 1)
         maps = ours(images)
     assert last.std() > 0.1
@@ -93,8 +113,15 @@ def test_meta_weights_mean_the_same_in_mmpretrain(convert, tmp_path):
     theirs, ours = meta_dinov2(), MODELS.build(VIT)
     weights = dict(theirs.state_dict(), mask_token=torch.zeros(1, 48))
     torch.save(weights, tmp_path / 'meta.pth')
-    subprocess.run([sys.executable, CONVERTER, tmp_path / 'meta.pth',
-                    tmp_path / 'ours.pth'], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            CONVERTER,
+            tmp_path / 'meta.pth',
+            tmp_path / 'ours.pth',
+        ],
+        check=True,
+    )
     ours.load_state_dict(torch.load(tmp_path / 'ours.pth'), strict=True)
     ours.eval()
     same_maps(theirs, ours)
@@ -109,12 +136,18 @@ def test_weights_of_mmpretrain_mean_the_same_to_timm(convert):
     assert all(there_and_back[name] is weights[name] for name in weights)
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda w: w.update(register_tokens=torch.zeros(1, 4, 48)), 'register'),
-    (lambda w: w.pop('blocks.1.ls2.gamma'), 'layers.1.ffn.gamma2.weight'),
-    (lambda w: w.update(fc=torch.zeros(1)), 'fc is no weight of DINOv2'),
-    (lambda w: w.clear(), 'lack all layers'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            lambda w: w.update(register_tokens=torch.zeros(1, 4, 48)),
+            'register',
+        ),
+        (lambda w: w.pop('blocks.1.ls2.gamma'), 'layers.1.ffn.gamma2.weight'),
+        (lambda w: w.update(fc=torch.zeros(1)), 'fc is no weight of DINOv2'),
+        (lambda w: w.clear(), 'lack all layers'),
+    ],
+)
 def test_other_weights_are_refused(change, message, convert):
     weights = meta_dinov2().state_dict()
     change(weights)
@@ -122,27 +155,52 @@ def test_other_weights_are_refused(change, message, convert):
         convert(weights)
 
 
-@pytest.mark.parametrize('change, options, message', [
-    (None, {}, None),
-    (lambda w: w.update({'head.weight': torch.zeros(2)}), {}, None),
-    (lambda w: w.pop('layers.0.attn.gamma1.weight'), {}, '1 of its weights'),
-    (None, dict(layer_scale_init_value=0.), '4 weights of the checkpoint'),
-    (lambda w: w.update({k: v.new_zeros(1, 8) for k, v in w.items()}), {},
-     'another shape'),
-    (lambda w: w.update({'patch_embed.projection.bias': torch.zeros(9)}), {},
-     None),  # as the stem for images of more channels
-])
+@pytest.mark.parametrize(
+    'change, options, message',
+    [
+        (None, {}, None),
+        (lambda w: w.update({'head.weight': torch.zeros(2)}), {}, None),
+        (
+            lambda w: w.pop('layers.0.attn.gamma1.weight'),
+            {},
+            '1 of its weights',
+        ),
+        (
+            None,
+            dict(layer_scale_init_value=0.0),
+            '4 weights of the checkpoint',
+        ),
+        (
+            lambda w: w.update({k: v.new_zeros(1, 8) for k, v in w.items()}),
+            {},
+            'another shape',
+        ),
+        (
+            lambda w: w.update(
+                {'patch_embed.projection.bias': torch.zeros(9)}
+            ),
+            {},
+            None,
+        ),  # as the stem for images of more channels
+    ],
+)
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
-def test_pretrained_weights_fit_or_stop(prefix, change, options, message,
-                                        tmp_path):
+def test_pretrained_weights_fit_or_stop(
+    prefix, change, options, message, tmp_path
+):
     weights = randomized(MODELS.build(VIT)).state_dict()
     if change:
         change(weights)
     file = tmp_path / 'vit.pth'
     torch.save({prefix + name: x for name, x in weights.items()}, file)
     init = dict(type='Pretrained', checkpoint=str(file))
-    model = psmt(dict(VIT, **options, init_cfg=dict(
-        init, **dict(prefix=prefix) if prefix else {})))
+    model = psmt(
+        dict(
+            VIT,
+            **options,
+            init_cfg=dict(init, **dict(prefix=prefix) if prefix else {}),
+        )
+    )
     if message:
         with pytest.raises(ValueError, match=message):
             model.init_weights()
@@ -154,67 +212,135 @@ def test_pretrained_weights_fit_or_stop(prefix, change, options, message,
 
 def test_a_forgotten_prefix_stops(tmp_path):
     weights = MODELS.build(VIT).state_dict()
-    torch.save({f'backbone.{k}': v for k, v in weights.items()},
-               tmp_path / 'vit.pth')
-    model = psmt(dict(VIT, init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))))
+    torch.save(
+        {f'backbone.{k}': v for k, v in weights.items()}, tmp_path / 'vit.pth'
+    )
+    model = psmt(
+        dict(
+            VIT,
+            init_cfg=dict(
+                type='Pretrained', checkpoint=str(tmp_path / 'vit.pth')
+            ),
+        )
+    )
     with pytest.raises(ValueError, match='name their prefix'):
         model.init_weights()
 
 
 # Halvings of the rate, and whether the weight decays.
 LAYERS = {
-    'mmpretrain ViT': (VIT, 48, {
-        'cls_token': (3, False), 'pos_embed': (3, False),
-        'patch_embed.projection.weight': (3, True),
-        'layers.0.attn.qkv.weight': (2, True),
-        'layers.0.attn.gamma1.weight': (2, False),
-        'layers.1.ffn.layers.0.0.weight': (1, True),
-        'layers.1.ln1.weight': (1, False), 'ln1.weight': (0, False)}),
+    'mmpretrain ViT': (
+        VIT,
+        48,
+        {
+            'cls_token': (3, False),
+            'pos_embed': (3, False),
+            'patch_embed.projection.weight': (3, True),
+            'layers.0.attn.qkv.weight': (2, True),
+            'layers.0.attn.gamma1.weight': (2, False),
+            'layers.1.ffn.layers.0.0.weight': (1, True),
+            'layers.1.ln1.weight': (1, False),
+            'ln1.weight': (0, False),
+        },
+    ),
     'mmpretrain EVA02': (
-        dict(type='mmpretrain.ViTEVA02', arch=TINY, img_size=56,
-             patch_size=14, out_type='featmap', out_indices=[0, 1]), 48, {
-        'pos_embed': (3, False), 'patch_embed.projection.weight': (3, True),
-        'layers.0.mlp.w3.weight': (2, True), 'layers.1.norm1.bias':
-        (1, False), 'ln1.weight': (0, False)}),
+        dict(
+            type='mmpretrain.ViTEVA02',
+            arch=TINY,
+            img_size=56,
+            patch_size=14,
+            out_type='featmap',
+            out_indices=[0, 1],
+        ),
+        48,
+        {
+            'pos_embed': (3, False),
+            'patch_embed.projection.weight': (3, True),
+            'layers.0.mlp.w3.weight': (2, True),
+            'layers.1.norm1.bias': (1, False),
+            'ln1.weight': (0, False),
+        },
+    ),
     'mmpretrain Swin': (
-        dict(type='mmpretrain.SwinTransformer', out_indices=(0, 1, 2, 3),
-             arch=dict(embed_dims=12, depths=[1, 2, 1, 1],
-                       num_heads=[1, 2, 3, 4])), 96, {
-        'patch_embed.projection.weight': (6, True),
-        'stages.0.blocks.0.norm1.weight': (5, False),
-        'stages.0.downsample.reduction.weight': (5, True),
-        'stages.1.blocks.1.ffn.layers.1.weight': (3, True),
-        'stages.3.blocks.0.ffn.layers.1.weight': (1, True),
-        'norm3.weight': (0, False)}),
+        dict(
+            type='mmpretrain.SwinTransformer',
+            out_indices=(0, 1, 2, 3),
+            arch=dict(
+                embed_dims=12, depths=[1, 2, 1, 1], num_heads=[1, 2, 3, 4]
+            ),
+        ),
+        96,
+        {
+            'patch_embed.projection.weight': (6, True),
+            'stages.0.blocks.0.norm1.weight': (5, False),
+            'stages.0.downsample.reduction.weight': (5, True),
+            'stages.1.blocks.1.ffn.layers.1.weight': (3, True),
+            'stages.3.blocks.0.ffn.layers.1.weight': (1, True),
+            'norm3.weight': (0, False),
+        },
+    ),
     'mmseg Swin': (
-        dict(type='SwinTransformer', embed_dims=12, depths=(1, 2, 1, 1),
-             num_heads=(1, 2, 3, 4)), 96, {
-        'patch_embed.projection.weight': (6, True),
-        'stages.0.downsample.reduction.weight': (5, True),
-        'stages.1.blocks.1.ffn.layers.1.weight': (3, True),
-        'norm3.weight': (0, False)}),
+        dict(
+            type='SwinTransformer',
+            embed_dims=12,
+            depths=(1, 2, 1, 1),
+            num_heads=(1, 2, 3, 4),
+        ),
+        96,
+        {
+            'patch_embed.projection.weight': (6, True),
+            'stages.0.downsample.reduction.weight': (5, True),
+            'stages.1.blocks.1.ffn.layers.1.weight': (3, True),
+            'norm3.weight': (0, False),
+        },
+    ),
     'timm DINOv3': (
-        dict(type='TIMMBackbone', model_name='vit_small_patch16_dinov3',
-             pretrained=False, embed_dim=48, depth=2, num_heads=2,
-             out_indices=(0, 1)), 48, {
-        'timm_model.model.reg_token': (3, False),
-        'timm_model.model.patch_embed.proj.weight': (3, True),
-        'timm_model.model.blocks.0.attn.qkv.weight': (2, True),
-        'timm_model.model.blocks.1.mlp.fc2.bias': (1, False)}),
+        dict(
+            type='TIMMBackbone',
+            model_name='vit_small_patch16_dinov3',
+            pretrained=False,
+            embed_dim=48,
+            depth=2,
+            num_heads=2,
+            out_indices=(0, 1),
+        ),
+        48,
+        {
+            'timm_model.model.reg_token': (3, False),
+            'timm_model.model.patch_embed.proj.weight': (3, True),
+            'timm_model.model.blocks.0.attn.qkv.weight': (2, True),
+            'timm_model.model.blocks.1.mlp.fc2.bias': (1, False),
+        },
+    ),
     'timm ConvNeXt': (
-        dict(type='TIMMBackbone', model_name='convnext_atto',
-             pretrained=False, depths=(1, 2, 1, 1), dims=(8, 8, 8, 16)), 16, {
-        'timm_model.stem_0.weight': (6, True),
-        'timm_model.stages_0.blocks.0.mlp.fc1.weight': (5, True),
-        'timm_model.stages_1.downsample.1.weight': (4, True),
-        'timm_model.stages_1.blocks.1.gamma': (3, False)}),
+        dict(
+            type='TIMMBackbone',
+            model_name='convnext_atto',
+            pretrained=False,
+            depths=(1, 2, 1, 1),
+            dims=(8, 8, 8, 16),
+        ),
+        16,
+        {
+            'timm_model.stem_0.weight': (6, True),
+            'timm_model.stages_0.blocks.0.mlp.fc1.weight': (5, True),
+            'timm_model.stages_1.downsample.1.weight': (4, True),
+            'timm_model.stages_1.blocks.1.gamma': (3, False),
+        },
+    ),
     'timm EfficientNet': (
-        dict(type='TIMMBackbone', model_name='tf_efficientnet_lite0',
-             pretrained=False), 320, {
-        'timm_model.conv_stem.weight': (17, True),
-        'timm_model.blocks.0.0.conv_dw.weight': (16, True),
-        'timm_model.blocks.6.0.conv_pwl.weight': (1, True)}),
+        dict(
+            type='TIMMBackbone',
+            model_name='tf_efficientnet_lite0',
+            pretrained=False,
+        ),
+        320,
+        {
+            'timm_model.conv_stem.weight': (17, True),
+            'timm_model.blocks.0.0.conv_dw.weight': (16, True),
+            'timm_model.blocks.6.0.conv_pwl.weight': (1, True),
+        },
+    ),
 }
 
 
@@ -224,13 +350,16 @@ def test_layer_decay(kind):
         pytest.importorskip('timm')
     backbone, channels, table = LAYERS[kind]
     model = psmt(backbone, channels)
-    wrapper = build_optim_wrapper(model, dict(
-        type='OptimWrapper',
-        constructor='PSMTLayerDecayOptimizerConstructor',
-        optimizer=dict(type='AdamW', lr=1., weight_decay=0.05),
-        paramwise_cfg=dict(decay_rate=0.5)))
-    names = {param: name for name, param in
-             model.segmentor.named_parameters()}
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            constructor='PSMTLayerDecayOptimizerConstructor',
+            optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.05),
+            paramwise_cfg=dict(decay_rate=0.5),
+        ),
+    )
+    names = {param: name for name, param in model.segmentor.named_parameters()}
     found = {
         names[param]: (-math.log2(group['lr']), group['weight_decay'] > 0)
         for group in wrapper.optimizer.param_groups
@@ -242,27 +371,37 @@ def test_layer_decay(kind):
     assert found['decode_head.conv_seg.weight'] == (0, True)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(num_layers=12), 'has 2 blocks'),
-    (dict(decay_type='stage_wise'), "set it to 'layer_wise'")])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(num_layers=12), 'has 2 blocks'),
+        (dict(decay_type='stage_wise'), "set it to 'layer_wise'"),
+    ],
+)
 def test_other_layers_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        build_optim_wrapper(psmt(VIT), dict(
-            type='OptimWrapper',
-            constructor='PSMTLayerDecayOptimizerConstructor',
-            optimizer=dict(type='AdamW', lr=1.),
-            paramwise_cfg=dict(decay_rate=0.5, **options)))
+        build_optim_wrapper(
+            psmt(VIT),
+            dict(
+                type='OptimWrapper',
+                constructor='PSMTLayerDecayOptimizerConstructor',
+                optimizer=dict(type='AdamW', lr=1.0),
+                paramwise_cfg=dict(decay_rate=0.5, **options),
+            ),
+        )
 
 
 def batch(num=2, size=56):
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
+
     views = 'labeled', 'weak', 'strong'
     label = PixelData(data=torch.randint(3, (1, size, size)))
     inputs = {view: torch.randn(num, 3, size, size) for view in views}
     inputs['valid'] = torch.ones(num, size, size, dtype=torch.bool)
-    return inputs, {view: [SegDataSample(gt_sem_seg=label)] * num
-                    for view in views}
+    return inputs, {
+        view: [SegDataSample(gt_sem_seg=label)] * num for view in views
+    }
 
 
 def saved_bytes(model, inputs, samples):
@@ -284,8 +423,9 @@ def test_a_frozen_encoder_keeps_no_graph_and_is_shared():
     frozen.load_state_dict(free.state_dict())
     assert frozen.state_dict().keys() == free.state_dict().keys()
     runs, forward = [], frozen.segmentor.backbone.layers[0].forward
-    frozen.segmentor.backbone.layers[0].forward = (
-        lambda x: runs.append(len(x)) or forward(x))
+    frozen.segmentor.backbone.layers[0].forward = lambda x: (
+        runs.append(len(x)) or forward(x)
+    )
     data, sizes, losses = batch(), [], []
     for model in (free, frozen):
         model.iter = 0
@@ -303,14 +443,16 @@ def test_a_frozen_encoder_keeps_no_graph_and_is_shared():
     assert not any(m.training for m in encoder.modules())
     before = copy.deepcopy(encoder.state_dict())
     with torch.no_grad():
-        frozen.segmentor.decode_head.conv_seg.weight.add_(1.)
+        frozen.segmentor.decode_head.conv_seg.weight.add_(1.0)
     frozen.teachers.decay = 0.5
     frozen.teachers.age = 9
     frozen.update_teacher()
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, before[name])
-    assert not torch.equal(frozen.teachers[0].decode_head.conv_seg.weight,
-                           frozen.teachers[1].decode_head.conv_seg.weight)
+    assert not torch.equal(
+        frozen.teachers[0].decode_head.conv_seg.weight,
+        frozen.teachers[1].decode_head.conv_seg.weight,
+    )
 
 
 def test_once_forgets_other_images():
@@ -322,16 +464,30 @@ def test_once_forgets_other_images():
     assert 'forward' not in vars(net) and net(one) is not net(one)
 
 
-@pytest.mark.parametrize('backbone', [
-    dict(type='BEiT', img_size=(32, 32), embed_dims=8, num_layers=1,
-         num_heads=2, mlp_ratio=2, out_indices=[0]),
-    LAYERS['mmseg Swin'][0],
-    LAYERS['mmpretrain Swin'][0],
-], ids=lambda cfg: cfg['type'])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(
+            type='BEiT',
+            img_size=(32, 32),
+            embed_dims=8,
+            num_layers=1,
+            num_heads=2,
+            mlp_ratio=2,
+            out_indices=[0],
+        ),
+        LAYERS['mmseg Swin'][0],
+        LAYERS['mmpretrain Swin'][0],
+    ],
+    ids=lambda cfg: cfg['type'],
+)
 def test_indices_of_positions_are_copied(backbone):
     student, teacher = MODELS.build(backbone), MODELS.build(backbone)
-    indices = {name: value.clone() for name, value in
-               student.named_buffers() if not value.is_floating_point()}
+    indices = {
+        name: value.clone()
+        for name, value in student.named_buffers()
+        if not value.is_floating_point()
+    }
     assert any('relative_position_index' in name for name in indices)
     start = copy.deepcopy(teacher.state_dict())
     for buffer in teacher.buffers():
@@ -341,7 +497,8 @@ def test_indices_of_positions_are_copied(backbone):
         assert torch.equal(value, indices[name]), name
     for name, param in teacher.named_parameters():
         torch.testing.assert_close(
-            param, 0.9 * start[name] + 0.1 * student.state_dict()[name])
+            param, 0.9 * start[name] + 0.1 * student.state_dict()[name]
+        )
 
 
 def test_pairs_can_be_perturbed_before_the_decoder():
@@ -349,21 +506,36 @@ def test_pairs_can_be_perturbed_before_the_decoder():
     pairs = DPTNeck()(maps)
     for (x, token), raw in zip(pairs, maps):
         torch.testing.assert_close(
-            x, (raw - raw.mean(1, True)) / raw.std(1, False, keepdim=True),
-            rtol=1e-3, atol=1e-3)
+            x,
+            (raw - raw.mean(1, True)) / raw.std(1, False, keepdim=True),
+            rtol=1e-3,
+            atol=1e-3,
+        )
         torch.testing.assert_close(token, x.mean((2, 3)))
-    head = randomized(MODELS.build(dict(
-        type='DPTHead', in_channels=[16] * 4, in_index=[0, 1, 2, 3],
-        input_transform='multiple_select', embed_dims=16,
-        post_process_channels=[4, 4, 4, 4], readout_type='project',
-        channels=4, num_classes=3, norm_cfg=None)))
+    head = randomized(
+        MODELS.build(
+            dict(
+                type='DPTHead',
+                in_channels=[16] * 4,
+                in_index=[0, 1, 2, 3],
+                input_transform='multiple_select',
+                embed_dims=16,
+                post_process_channels=[4, 4, 4, 4],
+                readout_type='project',
+                channels=4,
+                num_classes=3,
+                norm_cfg=None,
+            )
+        )
+    )
     teacher = copy.deepcopy(head)
     tap, seen = HeadTap(head, 'inputs'), []
 
     def perturb(feat):
         assert feat.shape == (2, 4 * (16 * 16 + 16))
-        torch.testing.assert_close(tap.decode(teacher, feat),
-                                   teacher.forward(pairs))
+        torch.testing.assert_close(
+            tap.decode(teacher, feat), teacher.forward(pairs)
+        )
         seen.append(tap.decode(teacher, feat + 1))
         return torch.ones_like(feat)
 
@@ -371,9 +543,15 @@ def test_pairs_can_be_perturbed_before_the_decoder():
         torch.testing.assert_close(head.forward(pairs), seen.pop())
 
 
-@pytest.mark.parametrize('backbone, size', [
-    (VIT, 14), (LAYERS['mmseg Swin'][0], 1), (LAYERS['timm DINOv3'][0], 16),
-    (LAYERS['timm EfficientNet'][0], 1)])
+@pytest.mark.parametrize(
+    'backbone, size',
+    [
+        (VIT, 14),
+        (LAYERS['mmseg Swin'][0], 1),
+        (LAYERS['timm DINOv3'][0], 16),
+        (LAYERS['timm EfficientNet'][0], 1),
+    ],
+)
 def test_patches(backbone, size):
     if backbone['type'] == 'TIMMBackbone':
         pytest.importorskip('timm')
@@ -389,50 +567,97 @@ def test_crops_that_are_no_patches_are_refused():
             return 1
 
         def __getitem__(self, index):
-            return {view: dict(inputs=torch.zeros(3, 60, 45))
-                    for view in ('labeled', 'strong')}
+            return {
+                view: dict(inputs=torch.zeros(3, 60, 45))
+                for view in ('labeled', 'strong')
+            }
 
     def preprocess(data, training):
-        return dict(inputs={
-            view: torch.stack(part['inputs']) for view, part in data.items()})
+        return dict(
+            inputs={
+                view: torch.stack(part['inputs'])
+                for view, part in data.items()
+            }
+        )
 
-    problem, = batch_problems(Pairs(), preprocess, True, 14)
+    (problem,) = batch_problems(Pairs(), preprocess, True, 14)
     assert '60 x 45' in problem and 'to 56 x 42' in problem
     assert not [*batch_problems(Pairs(), preprocess, True, 15)]
 
 
 SMALL = {**TINY, 'num_layers': 4}
-DINO = {'backbone.arch': SMALL, 'backbone.img_size': 56,
-        'backbone.init_cfg': None, 'backbone.out_indices': [0, 1, 2, 3]}
+DINO = {
+    'backbone.arch': SMALL,
+    'backbone.img_size': 56,
+    'backbone.init_cfg': None,
+    'backbone.out_indices': [0, 1, 2, 3],
+}
 FOUR = {'decode_head.in_channels': [48] * 4}
-DPT = {**DINO, **FOUR, 'decode_head.embed_dims': 48, 'decode_head.channels': 8,
-       'decode_head.post_process_channels': [8] * 4}
-UPER = {'neck.embed_dim': 48, **FOUR, 'decode_head.channels': 8,
-        'decode_head.pool_scales': (1, 2)}
+DPT = {
+    **DINO,
+    **FOUR,
+    'decode_head.embed_dims': 48,
+    'decode_head.channels': 8,
+    'decode_head.post_process_channels': [8] * 4,
+}
+UPER = {
+    'neck.embed_dim': 48,
+    **FOUR,
+    'decode_head.channels': 8,
+    'decode_head.pool_scales': (1, 2),
+}
 # Shipped config, side of a crop, and what makes its network small.
 TRAINED = {
     'dpt_dinov2-s_voc-hq_92': (56, DPT),
     'dpt_dinov2-s-frozen_voc-hq_92': (56, DPT),
     'upernet_dinov2-s_voc-hq_92': (56, {**DINO, **UPER}),
-    'segformer_dinov2-s_voc-hq_92': (56, {
-        **DINO, **FOUR, 'decode_head.channels': 8}),
-    'linear_dinov2-s_voc-hq_92': (56, {
-        **DINO, 'backbone.out_indices': [3], 'decode_head.in_channels': 48,
-        'decode_head.channels': 48}),
-    'upernet_dinov3-s_voc-hq_92': (64, {
-        **UPER, 'backbone.pretrained': False, 'backbone.embed_dim': 48,
-        'backbone.depth': 4, 'backbone.num_heads': 2,
-        'backbone.out_indices': (0, 1, 2, 3)}),
-    'upernet_swin-t_voc_1-8': (64, {
-        'backbone.init_cfg': None, 'backbone.embed_dims': 12,
-        'backbone.depths': [1, 1, 1, 1], 'backbone.num_heads': [1, 2, 3, 4],
-        'decode_head.in_channels': [12, 24, 48, 96],
-        'decode_head.channels': 8, 'auxiliary_head.in_channels': 48,
-        'auxiliary_head.channels': 8}),
-    'segformer_mit-b5_voc_1-8': (64, {
-        'backbone.init_cfg': None, 'backbone.embed_dims': 8,
-        'backbone.num_layers': [1, 1, 1, 1], 'decode_head.channels': 8,
-        'decode_head.in_channels': [8, 16, 40, 64]}),
+    'segformer_dinov2-s_voc-hq_92': (
+        56,
+        {**DINO, **FOUR, 'decode_head.channels': 8},
+    ),
+    'linear_dinov2-s_voc-hq_92': (
+        56,
+        {
+            **DINO,
+            'backbone.out_indices': [3],
+            'decode_head.in_channels': 48,
+            'decode_head.channels': 48,
+        },
+    ),
+    'upernet_dinov3-s_voc-hq_92': (
+        64,
+        {
+            **UPER,
+            'backbone.pretrained': False,
+            'backbone.embed_dim': 48,
+            'backbone.depth': 4,
+            'backbone.num_heads': 2,
+            'backbone.out_indices': (0, 1, 2, 3),
+        },
+    ),
+    'upernet_swin-t_voc_1-8': (
+        64,
+        {
+            'backbone.init_cfg': None,
+            'backbone.embed_dims': 12,
+            'backbone.depths': [1, 1, 1, 1],
+            'backbone.num_heads': [1, 2, 3, 4],
+            'decode_head.in_channels': [12, 24, 48, 96],
+            'decode_head.channels': 8,
+            'auxiliary_head.in_channels': 48,
+            'auxiliary_head.channels': 8,
+        },
+    ),
+    'segformer_mit-b5_voc_1-8': (
+        64,
+        {
+            'backbone.init_cfg': None,
+            'backbone.embed_dims': 8,
+            'backbone.num_layers': [1, 1, 1, 1],
+            'decode_head.channels': 8,
+            'decode_head.in_channels': [8, 16, 40, 64],
+        },
+    ),
 }
 
 
@@ -441,9 +666,19 @@ def data(tmp_path_factory):
     """Drawn images of 64 x 64, no multiple of 14, in the tree of VOC."""
     root = tmp_path_factory.mktemp('data')
     voc = root / 'VOCdevkit/VOC2012'
-    subprocess.run([
-        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
-        '--out', voc, '--num-train', '48', '--num-val', '4'], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            REPO / 'tools/dataset_converters/make_shapes.py',
+            '--out',
+            voc,
+            '--num-train',
+            '48',
+            '--num-val',
+            '4',
+        ],
+        check=True,
+    )
     (voc / 'SegmentationClassAug').symlink_to('SegmentationClass')
     (voc / 'ImageSets/Segmentation/semi/hq').mkdir()
     (voc / 'ImageSets/Segmentation/semi/hq/92').symlink_to('../1_8')
@@ -456,22 +691,28 @@ def small(name, data, work_dir):
         patch.setenv('PSMT_DATA', str(data))
         cfg = Config.fromfile(CONFIGS / f'{name}.py')
     still = dict(num_workers=0, persistent_workers=False)
-    cfg.merge_from_dict({
-        'model.data_preprocessor.size': (crop, crop),
-        'model.warmup_iters': 1,
-        'model.consistency': dict(type='ConfCELoss', threshold=0.),
-        'train_dataloader.batch_size': 2,
-        **{f'{part}_dataloader.{key}': value
-           for part in ('train', 'val', 'test')
-           for key, value in still.items()},
-        'train_cfg.max_iters': 3,
-        'train_cfg.val_interval': 9,
-        'default_hooks.checkpoint.interval': 9,
-        'work_dir': str(work_dir),
-        'log_level': 'ERROR',
-        'visualizer.name': str(work_dir),  # or it writes where the first did
-        'visualizer.vis_backends': [dict(type='LocalVisBackend')],
-    })
+    cfg.merge_from_dict(
+        {
+            'model.data_preprocessor.size': (crop, crop),
+            'model.warmup_iters': 1,
+            'model.consistency': dict(type='ConfCELoss', threshold=0.0),
+            'train_dataloader.batch_size': 2,
+            **{
+                f'{part}_dataloader.{key}': value
+                for part in ('train', 'val', 'test')
+                for key, value in still.items()
+            },
+            'train_cfg.max_iters': 3,
+            'train_cfg.val_interval': 9,
+            'default_hooks.checkpoint.interval': 9,
+            'work_dir': str(work_dir),
+            'log_level': 'ERROR',
+            'visualizer.name': str(
+                work_dir
+            ),  # or it writes where the first did
+            'visualizer.vis_backends': [dict(type='LocalVisBackend')],
+        }
+    )
     for key, value in net.items():
         *path, last = key.split('.')
         reduce(getattr, path, cfg.model.segmentor)[last] = value
@@ -489,18 +730,20 @@ def test_it_trains_and_tests(name, data, tmp_path, monkeypatch):
     if 'dinov3' in name:
         pytest.importorskip('timm')
     # half of the time went into the layout of dumped configs
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode',
-                        lambda text, **kwargs: (text, True))
+    monkeypatch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
+    )
     runner = Runner.from_cfg(small(name, data, tmp_path))
     runner.model.init_weights()
     start = copy.deepcopy(runner.model.state_dict())
     monkeypatch.setattr(runner.model, 'init_weights', lambda: None)
     runner.train()
     assert runner.iter == 3
-    moved = {key.split('.')[1] for key, value in
-             runner.model.state_dict().items()
-             if key.startswith('segmentor.')
-             and not torch.equal(value, start[key])}
+    moved = {
+        key.split('.')[1]
+        for key, value in runner.model.state_dict().items()
+        if key.startswith('segmentor.') and not torch.equal(value, start[key])
+    }
     frozen = runner.model.freeze_backbone
     assert 'decode_head' in moved and ('backbone' in moved) != frozen
     assert 0 <= runner.test()['mIoU'] <= 100
@@ -513,8 +756,9 @@ def test_a_crop_of_another_size_stops_the_training(data, tmp_path):
         Runner.from_cfg(cfg).train()
 
 
-@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*dino*.py')),
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path', sorted(CONFIGS.glob('*dino*.py')), ids=lambda path: path.stem
+)
 def test_every_config_of_dino_builds(path):
     cfg = Config.fromfile(path, import_custom_modules=False)
     if cfg.model.segmentor.backbone.type == 'TIMMBackbone':
@@ -526,14 +770,18 @@ def test_every_config_of_dino_builds(path):
     assert patch == (16 if 'dinov3' in path.stem else 14)
     assert all(side % patch == 0 for side in cfg.model.data_preprocessor.size)
     for part in ('labeled', 'unlabeled'):
-        assert [step.crop_size for step in
-                cfg.train_dataloader.dataset[part].pipeline
-                if step.type == 'RandomCrop'
-                ] == [cfg.model.data_preprocessor.size]
+        assert [
+            step.crop_size
+            for step in cfg.train_dataloader.dataset[part].pipeline
+            if step.type == 'RandomCrop'
+        ] == [cfg.model.data_preprocessor.size]
     assert model.segmentor.data_preprocessor.test_cfg == dict(
-        size_divisor=patch)
-    optimizer, keys = cfg.optim_wrapper.optimizer, cfg.optim_wrapper[
-        'paramwise_cfg']['custom_keys']
+        size_divisor=patch
+    )
+    optimizer, keys = (
+        cfg.optim_wrapper.optimizer,
+        cfg.optim_wrapper['paramwise_cfg']['custom_keys'],
+    )
     assert optimizer.lr * keys.backbone.lr_mult == pytest.approx(5e-6)
     assert optimizer.lr == 2e-4 and optimizer.weight_decay == 0.01
     assert cfg.train_dataloader.batch_size * 4 == 16

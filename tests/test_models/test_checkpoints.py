@@ -1,4 +1,5 @@
 """A checkpoint is compared with the model that it is loaded into."""
+
 import copy
 import logging
 from types import SimpleNamespace
@@ -38,31 +39,48 @@ def numbered(model):
 
 def numbers(model):
     """The number of each net; all of its weights must have it."""
-    found = {name: {float(value) for tensor in net.state_dict().values()
-                    for value in tensor.unique()}
-             for name, net in [('segmentor', model.segmentor), *(
-                 (f'teachers.{i}', net)
-                 for i, net in enumerate(model.teachers))]}
+    found = {
+        name: {
+            float(value)
+            for tensor in net.state_dict().values()
+            for value in tensor.unique()
+        }
+        for name, net in [
+            ('segmentor', model.segmentor),
+            *((f'teachers.{i}', net) for i, net in enumerate(model.teachers)),
+        ]
+    }
     assert all(len(values) == 1 for values in found.values()), found
     return [values.pop() for values in found.values()]
 
 
-@pytest.mark.parametrize('held, expected, said', [
-    (('segmentor', 'teachers.0', 'teachers.1'), [0, 1, 2], []),
-    (('segmentor', 'teachers.0'), [0, 1, 1], ['teachers.1']),
-    (('segmentor', ), [0, 0, 0], ['teachers.0', 'teachers.1']),
-    (('teachers.0', 'teachers.1'), [1, 1, 2], ['segmentor']),
-    (('teachers.1', ), [2, 2, 2], ['segmentor', 'teachers.0']),
-])
+@pytest.mark.parametrize(
+    'held, expected, said',
+    [
+        (('segmentor', 'teachers.0', 'teachers.1'), [0, 1, 2], []),
+        (('segmentor', 'teachers.0'), [0, 1, 1], ['teachers.1']),
+        (('segmentor',), [0, 0, 0], ['teachers.0', 'teachers.1']),
+        (('teachers.0', 'teachers.1'), [1, 1, 2], ['segmentor']),
+        (('teachers.1',), [2, 2, 2], ['segmentor', 'teachers.0']),
+    ],
+)
 def test_no_net_stays_random(held, expected, said, tmp_path, words):
     model = build()
-    torch.save(dict(state_dict={
-        name: value for name, value in numbered(model).items()
-        if name.startswith(held)}), tmp_path / 'some.pth')
+    torch.save(
+        dict(
+            state_dict={
+                name: value
+                for name, value in numbered(model).items()
+                if name.startswith(held)
+            }
+        ),
+        tmp_path / 'some.pth',
+    )
     load_checkpoint(model, str(tmp_path / 'some.pth'), strict=True)
     assert numbers(model) == expected
-    assert [f'no weights of {net}' in word
-            for net, word in zip(said, words)] == [True] * len(words)
+    assert [
+        f'no weights of {net}' in word for net, word in zip(said, words)
+    ] == [True] * len(words)
     assert len(words) == len(said)
 
 
@@ -94,8 +112,11 @@ def test_weights_of_another_kind_are_refused_with_what_to_do():
     backbone = plain().backbone.state_dict()
     with pytest.raises(ValueError, match="init_cfg=dict.type='Pretrained'"):
         require_weights(plain(), backbone, 'my.pth', False)
-    one = {name: value for name, value in plain().state_dict().items()
-           if name != 'decode_head.conv_seg.bias'}
+    one = {
+        name: value
+        for name, value in plain().state_dict().items()
+        if name != 'decode_head.conv_seg.bias'
+    }
     with pytest.raises(ValueError, match='1 of .*conv_seg.bias is not in it'):
         require_weights(plain(), one, 'my.pth', True)
     with pytest.raises(ValueError, match='3 of '):  # of each net
@@ -108,35 +129,57 @@ def test_what_suits_is_not_refused():
         require_weights(semi, semi.state_dict(), '', all_of_them)
         require_weights(semi, alone.state_dict(), '', all_of_them)
         require_weights(alone, alone.state_dict(), '', all_of_them)
-        require_weights(alone, {f'module.{name}': value for name, value
-                                in alone.state_dict().items()}, '',
-                        all_of_them)
+        require_weights(
+            alone,
+            {
+                f'module.{name}': value
+                for name, value in alone.state_dict().items()
+            },
+            '',
+            all_of_them,
+        )
     # fine-tuning with other classes
     other = plain(**{'decode_head.num_classes': 3})
     require_weights(other, alone.state_dict(), '', False)
     # an auxiliary head is not tested
     cfg = copy.deepcopy(SEGMENTOR)
     cfg.auxiliary_head = dict(
-        type='FCNHead', in_channels=32, in_index=2, channels=4, num_classes=7)
+        type='FCNHead', in_channels=32, in_index=2, channels=4, num_classes=7
+    )
     with_auxiliary = MODELS.build(cfg)
     require_weights(with_auxiliary, alone.state_dict(), '', True)
     # what is frozen came from elsewhere
     alone.backbone.requires_grad_(False)
-    require_weights(alone, {
-        name: value for name, value in alone.state_dict().items()
-        if not name.startswith('backbone')}, '', True)
+    require_weights(
+        alone,
+        {
+            name: value
+            for name, value in alone.state_dict().items()
+            if not name.startswith('backbone')
+        },
+        '',
+        True,
+    )
 
 
-@pytest.mark.parametrize('tested, resumed, refused', [
-    (True, False, True), (False, True, True), (False, False, False)])
+@pytest.mark.parametrize(
+    'tested, resumed, refused',
+    [(True, False, True), (False, True, True), (False, False, False)],
+)
 def test_runners_of_the_tools_compare(tmp_path, tested, resumed, refused):
     """A head of other classes: to begin with, not to test or resume."""
     torch.save(dict(state_dict=plain().state_dict()), tmp_path / 'my.pth')
-    tta = MODELS.build(dict(
-        type='SegTTAModel', module=plain(**{'decode_head.num_classes': 3})))
+    tta = MODELS.build(
+        dict(
+            type='SegTTAModel', module=plain(**{'decode_head.num_classes': 3})
+        )
+    )
     runner = SimpleNamespace(
-        model=tta, _resume=resumed, call_hook=lambda *args, **kwargs: None,
-        logger=SimpleNamespace(info=print))
+        model=tta,
+        _resume=resumed,
+        call_hook=lambda *args, **kwargs: None,
+        logger=SimpleNamespace(info=print),
+    )
     stock = Runner.load_checkpoint
     with whole_checkpoints(tested):
         if refused:

@@ -1,4 +1,5 @@
 """Conf-CE and its rival against loops over pixels."""
+
 import math
 
 import numpy as np
@@ -27,13 +28,14 @@ def pixels(logits, targets, valid):
             yield softmax(student[i, :, y, x]), softmax(teacher[i, :, y, x])
 
 
-def conf_ce_by_hand(logits, targets, threshold, valid, reduction,
-                    per_class=True):
-    total, kept, seen = 0., 0, 0
+def conf_ce_by_hand(
+    logits, targets, threshold, valid, reduction, per_class=True
+):
+    total, kept, seen = 0.0, 0, 0
     sure = [[] for _ in range(logits.size(1))]  # confidences of each class
     for _, teacher in pixels(logits, targets, valid):
         sure[np.argmax(teacher)].append(max(teacher))
-    means = [np.mean(values) if values else 0. for values in sure]
+    means = [np.mean(values) if values else 0.0 for values in sure]
     for student, teacher in pixels(logits, targets, valid):
         seen += 1
         least = threshold
@@ -56,10 +58,11 @@ def batch():
 
 @pytest.mark.parametrize('masked', [True, False])
 @pytest.mark.parametrize('reduction', ['kept', 'valid'])
-@pytest.mark.parametrize('threshold', [0., 0.4, 0.6, 0.9])
+@pytest.mark.parametrize('threshold', [0.0, 0.4, 0.6, 0.9])
 @pytest.mark.parametrize('per_class', [True, False])
-def test_conf_ce_is_the_formula(batch, threshold, reduction, masked,
-                                per_class):
+def test_conf_ce_is_the_formula(
+    batch, threshold, reduction, masked, per_class
+):
     logits, targets, valid = batch
     valid = valid if masked else None
     options = threshold, valid, reduction, per_class
@@ -74,9 +77,17 @@ def test_conf_ce_is_the_formula(batch, threshold, reduction, masked,
 
 def test_a_class_that_is_learned_late_has_a_lower_threshold():
     """Confidences: 0.95 twice of class 0; 0.6, 0.5 and 0.4 of class 1."""
-    sure = torch.tensor([[0.95, 0.95, 0.3, 0.3, 0.3],
-                         [0.03, 0.03, 0.6, 0.5, 0.4],
-                         [0.02, 0.02, 0.1, 0.2, 0.3]]).view(1, 3, 1, 5).log()
+    sure = (
+        torch.tensor(
+            [
+                [0.95, 0.95, 0.3, 0.3, 0.3],
+                [0.03, 0.03, 0.6, 0.5, 0.4],
+                [0.02, 0.02, 0.1, 0.2, 0.3],
+            ]
+        )
+        .view(1, 3, 1, 5)
+        .log()
+    )
     valid = torch.ones(1, 1, 5, dtype=torch.bool)
     kept = confident_pixels(sure, 0.9, valid)[2]
     assert kept.flatten().tolist() == [True, True, False, False, False]
@@ -93,11 +104,12 @@ def test_a_class_that_is_learned_late_has_a_lower_threshold():
 def test_the_default_averages_as_the_formula_of_the_paper(batch):
     logits, targets, valid = batch
     expected = conf_ce_by_hand(logits, targets, 0.9, valid, 'valid')
-    assert conf_ce(
-        logits, targets, valid=valid).item() == pytest.approx(
-            expected, rel=1e-6)
+    assert conf_ce(logits, targets, valid=valid).item() == pytest.approx(
+        expected, rel=1e-6
+    )
     assert ConfCELoss()(logits, targets, valid).item() == pytest.approx(
-        expected, rel=1e-6)
+        expected, rel=1e-6
+    )
 
 
 def test_the_threshold_itself_is_confident():
@@ -114,11 +126,10 @@ def test_nothing_confident_is_zero_with_a_graph(batch, reduction):
     assert torch.equal(logits.grad, torch.zeros(SHAPE))
 
 
-@pytest.mark.parametrize('loss_fn', [
-    ConfCELoss(0.6, 'kept'),
-    ConfCELoss(0.6, 'valid'),
-    SoftmaxMSELoss()
-])
+@pytest.mark.parametrize(
+    'loss_fn',
+    [ConfCELoss(0.6, 'kept'), ConfCELoss(0.6, 'valid'), SoftmaxMSELoss()],
+)
 def test_padding_alone_is_zero_with_a_graph(batch, loss_fn):
     logits, targets, valid = batch
     loss = loss_fn(logits, targets, torch.zeros_like(valid))
@@ -154,16 +165,20 @@ def test_gradient_is_the_confidence_times_that_of_ce(batch):
     one_hot = torch.eye(SHAPE[1])[label].permute(0, 3, 1, 2)
     expected = (kept * confidence)[:, None] * (student - one_hot) / valid.sum()
     torch.testing.assert_close(
-        logits.grad.double(), expected.detach(), atol=1e-6, rtol=1e-5)
+        logits.grad.double(), expected.detach(), atol=1e-6, rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize('bad', [
-    dict(threshold=-0.1),
-    dict(threshold=1.1),
-    dict(threshold=float('nan')),
-    dict(reduction='mean'),
-    dict(reduction=None)
-])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(threshold=-0.1),
+        dict(threshold=1.1),
+        dict(threshold=float('nan')),
+        dict(reduction='mean'),
+        dict(reduction=None),
+    ],
+)
 def test_wrong_options_are_refused(bad):
     name = next(iter(bad))
     logits = torch.zeros(1, 2, 1, 1)
@@ -175,7 +190,11 @@ def test_wrong_options_are_refused(bad):
 
 def test_softmax_mse_is_the_formula(batch):
     logits, targets, valid = batch
-    costs = [(s - t)**2 for pair in pixels(logits, targets, valid)
-             for s, t in zip(*pair)]
+    costs = [
+        (s - t) ** 2
+        for pair in pixels(logits, targets, valid)
+        for s, t in zip(*pair)
+    ]
     assert SoftmaxMSELoss()(logits, targets, valid).item() == pytest.approx(
-        sum(costs) / len(costs), rel=1e-6)
+        sum(costs) / len(costs), rel=1e-6
+    )

@@ -4,6 +4,7 @@ Tensors on 'meta' stand for those on a GPU. Each operation is watched: one
 that mixes devices fails, and copies between host and device and reads by the
 host are counted, by the line of ours that makes them.
 """
+
 import copy
 import traceback
 from collections import Counter
@@ -32,8 +33,11 @@ register_all_modules()
 ROOT = Path(mmseg_psmt.__file__).parent
 CONFIGS = ROOT.parent / 'configs/psmt'
 aten = torch.ops.aten
-READS = {aten._local_scalar_dense.default: 1, aten.equal.default: True,
-         aten.is_nonzero.default: True}
+READS = {
+    aten._local_scalar_dense.default: 1,
+    aten.equal.default: True,
+    aten.is_nonzero.default: True,
+}
 SIZE, NUM = 64, 2
 
 
@@ -41,8 +45,13 @@ SIZE, NUM = 64, 2
 def autocast(monkeypatch):
     """torch has no autocast for 'meta'."""
     stock = torch.autocast
-    monkeypatch.setattr(torch, 'autocast', lambda device, *args, **kwargs:
-                        stock(device.replace('meta', 'cpu'), *args, **kwargs))
+    monkeypatch.setattr(
+        torch,
+        'autocast',
+        lambda device, *args, **kwargs: stock(
+            device.replace('meta', 'cpu'), *args, **kwargs
+        ),
+    )
 
 
 class DeviceGuard(TorchDispatchMode):
@@ -54,26 +63,37 @@ class DeviceGuard(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        given = [x for x in tree_leaves((args, kwargs))
-                 if isinstance(x, torch.Tensor)]
+        given = [
+            x
+            for x in tree_leaves((args, kwargs))
+            if isinstance(x, torch.Tensor)
+        ]
         where = {x.device.type for x in given if x.dim()}
         on_device = any(x.is_meta for x in given)
-        copying = func in (aten.copy_.default, aten._to_copy.default,
-                           aten._foreach_copy_.default)
+        copying = func in (
+            aten.copy_.default,
+            aten._to_copy.default,
+            aten._foreach_copy_.default,
+        )
         if len(where) > 1 and func is aten.index.Tensor and args[0].is_meta:
             self.copies[line()] += 1  # an index may be the host's
-            args = args[0], [i if i is None else i.to('meta')
-                             for i in args[1]]
+            args = args[0], [i if i is None else i.to('meta') for i in args[1]]
         elif len(where) > 1 and not copying:
             raise RuntimeError(f'{func} mixes {sorted(where)} in {line()}')
         if func in READS and on_device:
             self.reads[line()] += 1
             return READS[func]
-        if func in (aten.nonzero.default, aten.masked_select.default
-                    ) and on_device:
+        if (
+            func in (aten.nonzero.default, aten.masked_select.default)
+            and on_device
+        ):
             self.reads[line()] += 1
-            full = torch.empty(given[0].numel(), max(given[0].dim(), 1),
-                               dtype=torch.long, device='meta')
+            full = torch.empty(
+                given[0].numel(),
+                max(given[0].dim(), 1),
+                dtype=torch.long,
+                device='meta',
+            )
             return full if func is aten.nonzero.default else full[:, 0]
         if func is aten.index.Tensor:
             # a boolean index asks how many there are
@@ -81,32 +101,46 @@ class DeviceGuard(TorchDispatchMode):
             for i in args[1]:
                 if i is not None and i.dtype is torch.bool and i.is_meta:
                     self.reads[line()] += 1
-                    full = torch.empty(i.numel(), dtype=torch.long,
-                                       device='meta')
+                    full = torch.empty(
+                        i.numel(), dtype=torch.long, device='meta'
+                    )
                     indices += [full] * i.dim()
                 else:
                     indices.append(i)
             args = args[0], indices
         away = torch.device(kwargs.get('device') or 'meta').type == 'cpu' or (
-            func is aten.copy_.default and not args[0].is_meta)
+            func is aten.copy_.default and not args[0].is_meta
+        )
         if copying and on_device and away:
             self.reads[line()] += 1
-            return args[0] if func is aten.copy_.default else torch.zeros(
-                args[0].shape, dtype=kwargs.get('dtype') or args[0].dtype)
+            return (
+                args[0]
+                if func is aten.copy_.default
+                else torch.zeros(
+                    args[0].shape, dtype=kwargs.get('dtype') or args[0].dtype
+                )
+            )
         out = func(*args, **kwargs)
         made = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
-        if copying and 'cpu' in {x.device.type for x in given} and any(
-                x.is_meta for x in made):
+        if (
+            copying
+            and 'cpu' in {x.device.type for x in given}
+            and any(x.is_meta for x in made)
+        ):
             self.copies[line()] += 1
-        if any(x.is_meta and x.dim() and x.dtype is torch.float64
-               for x in made):
+        if any(
+            x.is_meta and x.dim() and x.dtype is torch.float64 for x in made
+        ):
             self.doubles[line()] += 1
         return out
 
     def ours(self, counter):
         """Of a count, what lines of this package make."""
-        return sum(number for name, number in counter.items()
-                   if name.startswith('mmseg_psmt'))
+        return sum(
+            number
+            for name, number in counter.items()
+            if name.startswith('mmseg_psmt')
+        )
 
 
 def line():
@@ -114,14 +148,20 @@ def line():
     frames = traceback.extract_stack()[:-2]
     for frame in reversed(frames):
         if Path(frame.filename).is_relative_to(ROOT):
-            nearer = frames[frames.index(frame) + 1:]
+            nearer = frames[frames.index(frame) + 1 :]
             stock = [f for f in nearer if '/mmseg/' in f.filename]
             if not stock:
                 path = Path(frame.filename).relative_to(ROOT.parent)
                 return f'{path}:{frame.lineno}'
             return f'mmseg {Path(stock[-1].filename).name}:{stock[-1].lineno}'
-    return next((f'{Path(f.filename).name}:{f.lineno}'
-                 for f in reversed(frames) if '/torch/' not in f.filename), '')
+    return next(
+        (
+            f'{Path(f.filename).name}:{f.lineno}'
+            for f in reversed(frames)
+            if '/torch/' not in f.filename
+        ),
+        '',
+    )
 
 
 def images(num=NUM, size=SIZE):
@@ -129,11 +169,18 @@ def images(num=NUM, size=SIZE):
 
 
 def samples(num=NUM, size=SIZE):
-    return [SegDataSample(
-        gt_sem_seg=PixelData(data=torch.zeros(1, size, size).long()),
-        gt_edge_map=PixelData(data=torch.zeros(1, size, size).long()),
-        metainfo=dict(img_shape=(size, size), ori_shape=(size, size),
-                      pad_shape=(size, size))) for _ in range(num)]
+    return [
+        SegDataSample(
+            gt_sem_seg=PixelData(data=torch.zeros(1, size, size).long()),
+            gt_edge_map=PixelData(data=torch.zeros(1, size, size).long()),
+            metainfo=dict(
+                img_shape=(size, size),
+                ori_shape=(size, size),
+                pad_shape=(size, size),
+            ),
+        )
+        for _ in range(num)
+    ]
 
 
 def batch(model):
@@ -158,9 +205,12 @@ def step(model, iteration=None):
     optimizer = torch.optim.SGD(model.segmentor.parameters(), lr=0.1)
     with guard:
         losses = model.loss(*data)
-        sum(value.float() for name, terms in losses.items()
+        sum(
+            value.float()
+            for name, terms in losses.items()
             for value in (terms if isinstance(terms, list) else [terms])
-            if 'loss' in name).backward()
+            if 'loss' in name
+        ).backward()
         optimizer.step()
         model.update_teacher()
     return guard
@@ -173,17 +223,24 @@ def check(guard, copies):
 
 
 def recipe(name):
-    cfg = Config.fromfile(CONFIGS / f'{name}.py',
-                          import_custom_modules=False).model
+    cfg = Config.fromfile(
+        CONFIGS / f'{name}.py', import_custom_modules=False
+    ).model
     cfg.segmentor.pretrained = None
-    cfg.data_preprocessor = dict(cfg.get('data_preprocessor') or {},
-                                 size=(SIZE, SIZE))
+    cfg.data_preprocessor = dict(
+        cfg.get('data_preprocessor') or {}, size=(SIZE, SIZE)
+    )
     return cfg
 
 
-RECIPES = ['deeplabv3plus_r50_voc_1-8', 'deeplabv3plus_r50_cityscapes_1-8',
-           'deeplabv3plus_r18_shapes_1-8', 'pspnet_r50_voc_1-8',
-           'segformer_mit-b0_voc_1-8', 'fcn_hr18_voc_1-8']
+RECIPES = [
+    'deeplabv3plus_r50_voc_1-8',
+    'deeplabv3plus_r50_cityscapes_1-8',
+    'deeplabv3plus_r18_shapes_1-8',
+    'pspnet_r50_voc_1-8',
+    'segformer_mit-b0_voc_1-8',
+    'fcn_hr18_voc_1-8',
+]
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -191,14 +248,27 @@ def test_a_step_of_a_recipe_waits_for_nothing(name):
     check(step(on_device(recipe(name))), copies=1)  # the boxes of CutMix
 
 
-@pytest.mark.parametrize('options', [
-    dict(one_pass=True), dict(one_pass=False), dict(tvat=None),
-    dict(tvat=dict(num_iters=2)), dict(tvat_with='active'), dict(mix=[]),
-    dict(mix=[dict(type='TeacherGuidedCutMix', num_boxes=3),
-              dict(type='RandomZoom')]),
-    dict(consistency=dict(type='SoftmaxMSELoss')),
-    dict(teachers=dict(num=1)), dict(teachers=dict(norm='batch', topk=3))],
-    ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(one_pass=True),
+        dict(one_pass=False),
+        dict(tvat=None),
+        dict(tvat=dict(num_iters=2)),
+        dict(tvat_with='active'),
+        dict(mix=[]),
+        dict(
+            mix=[
+                dict(type='TeacherGuidedCutMix', num_boxes=3),
+                dict(type='RandomZoom'),
+            ]
+        ),
+        dict(consistency=dict(type='SoftmaxMSELoss')),
+        dict(teachers=dict(num=1)),
+        dict(teachers=dict(norm='batch', topk=3)),
+    ],
+    ids=str,
+)
 def test_a_step_with_an_option_waits_for_nothing(options):
     cfg = recipe('deeplabv3plus_r18_shapes_1-8')
     cfg.update(options)
@@ -211,24 +281,44 @@ def test_independent_teachers_warm_up_and_wait_for_nothing():
     check(step(model, iteration=0), copies=0)
 
 
-@pytest.mark.parametrize('kind', sorted({*HEADS} - {*REFUSED} - {
-    'CCHead', 'PointHead', 'IterativeDecodeHead', 'EncHead', 'PSAHead',
-    'STDCHead'}))
+@pytest.mark.parametrize(
+    'kind',
+    sorted(
+        {*HEADS}
+        - {*REFUSED}
+        - {
+            'CCHead',
+            'PointHead',
+            'IterativeDecodeHead',
+            'EncHead',
+            'PSAHead',
+            'STDCHead',
+        }
+    ),
+)
 def test_no_head_mixes_devices(kind):
     """What mmseg's heads wait for by themselves is theirs.
 
     Those left out need operators that 'meta' lacks, shapes that depend on
     values, or, in their loss, indices of the host.
     """
-    cfg = dict(type='PSMT', segmentor=stock_segmentor(kind), warmup_iters=0,
-               data_preprocessor=dict(size=(SIZE, SIZE)))
+    cfg = dict(
+        type='PSMT',
+        segmentor=stock_segmentor(kind),
+        warmup_iters=0,
+        data_preprocessor=dict(size=(SIZE, SIZE)),
+    )
     cfg['segmentor'].setdefault('train_cfg', dict())
     check(step(on_device(cfg)), copies=1)
 
 
-@pytest.mark.parametrize('test_cfg', [
-    dict(mode='whole'), dict(mode='slide', crop_size=(48, 48),
-                             stride=(32, 32))])
+@pytest.mark.parametrize(
+    'test_cfg',
+    [
+        dict(mode='whole'),
+        dict(mode='slide', crop_size=(48, 48), stride=(32, 32)),
+    ],
+)
 def test_a_prediction_reads_nothing_of_ours(test_cfg):
     cfg = recipe('deeplabv3plus_r18_shapes_1-8')
     cfg.segmentor.test_cfg = test_cfg
@@ -244,26 +334,30 @@ def test_a_prediction_reads_nothing_of_ours(test_cfg):
 
 def test_an_average_of_weights_is_one_call_of_each_kind():
     with torch.device('meta'):
-        nets = [nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4),
-                              nn.Conv2d(4, 4, 1)) for _ in range(2)]
+        nets = [
+            nn.Sequential(
+                nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+            )
+            for _ in range(2)
+        ]
     calls = Counter()
 
     class Calls(TorchDispatchMode):
-
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             calls[str(func)] += 1
             return func(*args, **(kwargs or {}))
 
     with Calls():
         ema_update_(*nets, 0.9)
-    assert sum(count for name, count in calls.items()
-               if 'lerp' in name) == 1
+    assert sum(count for name, count in calls.items() if 'lerp' in name) == 1
     assert sum(calls.values()) <= 3, calls  # and the counter of BN
 
 
 def test_the_layout_is_changed_on_the_device():
-    model, guard = on_device(recipe('deeplabv3plus_r18_shapes_1-8')), (
-        DeviceGuard())
+    model, guard = (
+        on_device(recipe('deeplabv3plus_r18_shapes_1-8')),
+        (DeviceGuard()),
+    )
     with guard:
         SpeedHook(channels_last=True).hasten(model)
     assert not guard.copies and not guard.reads
@@ -280,7 +374,8 @@ def test_float64_is_for_norms_alone():
     """One number for each image, in T-VAT."""
     guard = step(on_device(recipe('deeplabv3plus_r18_shapes_1-8')))
     assert {name.split(':')[0] for name in guard.doubles} <= {
-        'mmseg_psmt/models/t_vat.py'}, guard.doubles
+        'mmseg_psmt/models/t_vat.py'
+    }, guard.doubles
 
 
 def spoilt(fault):
@@ -292,13 +387,20 @@ def spoilt(fault):
         if fault == 'item':
             return loss * (1 if loss.item() > 0 else 1)
         if fault == 'mask of the CPU':
-            return loss + (logits[:, 0] * torch.ones(
-                SIZE, SIZE, device='cpu')).mean()
+            return (
+                loss
+                + (logits[:, 0] * torch.ones(SIZE, SIZE, device='cpu')).mean()
+            )
         if fault == 'numpy':
             return loss + float(valid.cpu().numpy().mean())
         if fault == 'float64':
-            return loss + (logits * logits.new_ones(
-                (), dtype=torch.float64).expand(SIZE)).mean()
+            return (
+                loss
+                + (
+                    logits
+                    * logits.new_ones((), dtype=torch.float64).expand(SIZE)
+                ).mean()
+            )
         if fault == 'index':
             return loss + logits[:, 0][valid].mean()
         return loss + sum(float(row.sum()) for row in logits[0, 0])
@@ -307,8 +409,9 @@ def spoilt(fault):
     return stock
 
 
-@pytest.mark.parametrize('fault', [
-    'item', 'mask of the CPU', 'numpy', 'float64', 'index', 'loop'])
+@pytest.mark.parametrize(
+    'fault', ['item', 'mask of the CPU', 'numpy', 'float64', 'index', 'loop']
+)
 def test_a_planted_fault_is_noticed(fault, monkeypatch):
     model = on_device(recipe('deeplabv3plus_r18_shapes_1-8'))
     model.consistency = spoilt(fault)
@@ -321,7 +424,8 @@ def test_a_planted_fault_is_noticed(fault, monkeypatch):
         assert any('t_vat' not in name for name in guard.doubles)
     else:
         reads = sum(guard.reads.values()) - sum(
-            step(on_device(recipe(RECIPES[2]))).reads.values())
+            step(on_device(recipe(RECIPES[2]))).reads.values()
+        )
         assert reads >= (SIZE if fault == 'loop' else 1), guard.reads
 
 
@@ -330,15 +434,17 @@ def test_what_needs_it_is_computed_in_float32_under_autocast():
     seen = {}
 
     class Types(TorchDispatchMode):
-
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             name = func.overloadpacket.__name__
             if line().startswith('mmseg_psmt') and any(
-                    word in name for word in (
-                        'softmax', 'kl_div', 'lerp', 'vector_norm', 'nll')):
+                word in name
+                for word in ('softmax', 'kl_div', 'lerp', 'vector_norm', 'nll')
+            ):
                 seen.setdefault(name, set()).update(
-                    x.dtype for x in tree_leaves(args)
-                    if isinstance(x, torch.Tensor) and x.is_floating_point())
+                    x.dtype
+                    for x in tree_leaves(args)
+                    if isinstance(x, torch.Tensor) and x.is_floating_point()
+                )
             return func(*args, **(kwargs or {}))
 
     cfg = recipe('deeplabv3plus_r18_shapes_1-8')
@@ -352,14 +458,19 @@ def test_what_needs_it_is_computed_in_float32_under_autocast():
     inputs['valid'] = torch.ones(NUM, SIZE, SIZE, dtype=torch.bool)
     half = []
     model.segmentor.backbone.register_forward_hook(
-        lambda net, args, out: half.append(out[-1].dtype))
+        lambda net, args, out: half.append(out[-1].dtype)
+    )
     with Types():
         with torch.autocast('cpu', torch.bfloat16):
             model.loss(inputs, {view: samples() for view in views})
         model.update_teacher()
     assert torch.bfloat16 in half
-    assert {*seen} >= {'_softmax', '_log_softmax', 'linalg_vector_norm',
-                       '_foreach_lerp_'}, seen
+    assert {*seen} >= {
+        '_softmax',
+        '_log_softmax',
+        'linalg_vector_norm',
+        '_foreach_lerp_',
+    }, seen
     assert not any(torch.bfloat16 in kinds for kinds in seen.values()), seen
 
 
@@ -376,5 +487,7 @@ def test_a_mix_that_reads_is_named_by_its_line():
     cfg = recipe('deeplabv3plus_r18_shapes_1-8')
     cfg.mix = [dict(type='Counted')]
     guard = step(on_device(cfg))
-    assert any(name.startswith('test_devices.py') or 'psmt.py' in name
-               for name in guard.reads), guard.reads
+    assert any(
+        name.startswith('test_devices.py') or 'psmt.py' in name
+        for name in guard.reads
+    ), guard.reads

@@ -1,4 +1,5 @@
 """The moving average against its closed form."""
+
 import copy
 
 import pytest
@@ -11,7 +12,8 @@ from mmseg_psmt.models import ema_update_
 def network(seed):
     torch.manual_seed(seed)
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+    )
     for tensor in net.state_dict().values():
         if tensor.is_floating_point():
             tensor.uniform_(-1, 1)
@@ -28,13 +30,14 @@ def expected(target, source, keep):
     """``keep`` of the target and the rest of the source; integers copied."""
     return {
         name: keep * tensor + (1 - keep) * source[name]
-        if tensor.is_floating_point() else source[name]
+        if tensor.is_floating_point()
+        else source[name]
         for name, tensor in target.items()
     }
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-@pytest.mark.parametrize('decay', [0., 0.5, 0.996, 1.])
+@pytest.mark.parametrize('decay', [0.0, 0.5, 0.996, 1.0])
 def test_k_steps_have_a_closed_form(decay, dtype):
     target, source = network(1).to(dtype), network(2).to(dtype)
     start, fixed = state(target), state(source)
@@ -42,10 +45,8 @@ def test_k_steps_have_a_closed_form(decay, dtype):
         ema_update_(target, source, decay)
     tolerance = 1e-6 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(
-        state(target),
-        expected(start, fixed, decay**7),
-        atol=tolerance,
-        rtol=0)
+        state(target), expected(start, fixed, decay**7), atol=tolerance, rtol=0
+    )
 
 
 def test_still_right_after_the_networks_moved():
@@ -55,10 +56,8 @@ def test_still_right_after_the_networks_moved():
     start = state(target)
     ema_update_(target, source, 0.9)
     torch.testing.assert_close(
-        state(target),
-        expected(start, state(source), 0.9),
-        atol=1e-12,
-        rtol=0)
+        state(target), expected(start, state(source), 0.9), atol=1e-12, rtol=0
+    )
 
 
 def test_follows_a_source_that_moves():
@@ -88,7 +87,8 @@ def test_source_unchanged_and_gets_no_graph():
     ema_update_(target, source, 0.3)
     assert all(
         torch.equal(tensor, fixed[name])
-        for name, tensor in source.state_dict().items())
+        for name, tensor in source.state_dict().items()
+    )
     for net in (target, source):
         assert all(p.requires_grad and p.is_leaf for p in net.parameters())
 
@@ -99,16 +99,23 @@ def test_decay_zero_copies_over_anything(wrong):
     for tensor in target.state_dict().values():
         if tensor.is_floating_point():
             tensor.fill_(wrong)
-    ema_update_(target, source, 0.)
+    ema_update_(target, source, 0.0)
     for name, tensor in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], tensor), name
 
 
-@pytest.mark.parametrize('dtype, decay, moves', [
-    (torch.bfloat16, 0.996, False), (torch.bfloat16, 0.9, True),
-    (torch.float16, 0.9995, False), (torch.float16, 0.996, True),
-    (torch.float32, 0.99999, True), (torch.bfloat16, 1., True),
-    (torch.bfloat16, 0., True)])
+@pytest.mark.parametrize(
+    'dtype, decay, moves',
+    [
+        (torch.bfloat16, 0.996, False),
+        (torch.bfloat16, 0.9, True),
+        (torch.float16, 0.9995, False),
+        (torch.float16, 0.996, True),
+        (torch.float32, 0.99999, True),
+        (torch.bfloat16, 1.0, True),
+        (torch.bfloat16, 0.0, True),
+    ],
+)
 def test_an_average_that_never_moves_is_refused(dtype, decay, moves):
     """In bfloat16 1 + 0.004 is 1."""
     target, source = network(1).to(dtype), network(2).to(dtype)
@@ -133,7 +140,8 @@ def test_other_names_are_refused():
             ema_update_(*pair, 0.9)
     assert all(
         torch.equal(tensor, start[name])
-        for name, tensor in target.state_dict().items())
+        for name, tensor in target.state_dict().items()
+    )
 
 
 def test_other_shapes_are_refused():
@@ -144,7 +152,8 @@ def test_other_shapes_are_refused():
         ema_update_(target, source, 0.9)
     assert all(
         torch.equal(tensor, start[name])
-        for name, tensor in target.state_dict().items())
+        for name, tensor in target.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize('decay', [-0.1, 1.1, float('nan')])

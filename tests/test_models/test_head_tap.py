@@ -1,4 +1,5 @@
 """How the tap perturbs, switches off, decodes and is verified."""
+
 import copy
 
 import pytest
@@ -18,7 +19,8 @@ HEAD = dict(
     channels=8,
     num_classes=5,
     norm_cfg=dict(type='BN'),
-    align_corners=False)
+    align_corners=False,
+)
 
 
 def build(**options):
@@ -29,7 +31,7 @@ def build(**options):
     head = MODELS.build(cfg)
     for name, tensor in head.state_dict().items():
         if name.endswith('running_var'):
-            tensor.uniform_(0.5, 2.)
+            tensor.uniform_(0.5, 2.0)
         elif tensor.ndim > 1:
             nn.init.kaiming_normal_(tensor)
         elif tensor.is_floating_point():
@@ -71,7 +73,8 @@ def test_decode_takes_the_weights_of_the_head_it_is_given():
     tap, spy = HeadTap(student), Spy(teacher, 'bottleneck')
     expected = run(teacher, inputs)
     torch.testing.assert_close(
-        tap.decode(teacher, spy.clone), expected, atol=1e-5, rtol=1e-5)
+        tap.decode(teacher, spy.clone), expected, atol=1e-5, rtol=1e-5
+    )
 
 
 @torch.no_grad()
@@ -87,7 +90,8 @@ def test_teachers_run_inside_the_hook_without_it():
     with tap.perturbed(perturb):
         run(student, inputs)
     torch.testing.assert_close(
-        calls[0], run(student, inputs), atol=1e-5, rtol=1e-5)
+        calls[0], run(student, inputs), atol=1e-5, rtol=1e-5
+    )
     assert len(calls) == 1
 
 
@@ -226,7 +230,6 @@ def test_a_copy_of_the_head_keeps_its_own_tap():
 
 
 class Segmentor:
-
     def __init__(self):
         self.decode_head = build()
 
@@ -241,12 +244,15 @@ def test_a_site_that_suits_passes(site, amp):
         HeadTap(build(), site).verify(Segmentor(), torch.zeros(1))
 
 
-@pytest.mark.parametrize('site', [
-    'bottleneck.conv',  # norm and activation come between
-    'aspp_modules',  # never called
-    'aspp_modules.0',  # one of several features
-    'image_pool'
-])
+@pytest.mark.parametrize(
+    'site',
+    [
+        'bottleneck.conv',  # norm and activation come between
+        'aspp_modules',  # never called
+        'aspp_modules.0',  # one of several features
+        'image_pool',
+    ],
+)
 def test_a_site_that_does_not_suit_is_refused(site):
     with pytest.raises(ValueError, match=f'{site}.*conv_seg'):
         HeadTap(build(), site).verify(Segmentor(), torch.zeros(1))

@@ -1,4 +1,5 @@
 """Every decode head of mmseg, as one of its stock configs has it."""
+
 import copy
 import runpy
 from pathlib import Path
@@ -30,53 +31,75 @@ HEADS = {
     'ASPPHead': ('_base_/models/deeplabv3_r50-d8', RESNET),
     'CCHead': ('_base_/models/ccnet_r50-d8', RESNET),
     'DAHead': ('_base_/models/danet_r50-d8', RESNET),
-    'DDRHead': ('ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-'
-                '1024x1024',
-                dict(channels=(64, 128), strides=(8, 8), training=(0, 1))),
+    'DDRHead': (
+        'ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024',
+        dict(channels=(64, 128), strides=(8, 8), training=(0, 1)),
+    ),
     'DMHead': ('_base_/models/dmnet_r50-d8', RESNET),
     'DNLHead': ('_base_/models/dnl_r50-d8', RESNET),
-    'DPTHead': ('_base_/models/dpt_vit-b16',
-                dict(channels=[768] * 4, strides=[16] * 4, token=True)),
-    'DepthwiseSeparableASPPHead': ('_base_/models/deeplabv3plus_r50-d8',
-                                   RESNET),
-    'DepthwiseSeparableFCNHead': ('_base_/models/fast_scnn',
-                                  dict(channels=[128] * 3,
-                                       strides=(8, 32, 8))),
+    'DPTHead': (
+        '_base_/models/dpt_vit-b16',
+        dict(channels=[768] * 4, strides=[16] * 4, token=True),
+    ),
+    'DepthwiseSeparableASPPHead': (
+        '_base_/models/deeplabv3plus_r50-d8',
+        RESNET,
+    ),
+    'DepthwiseSeparableFCNHead': (
+        '_base_/models/fast_scnn',
+        dict(channels=[128] * 3, strides=(8, 32, 8)),
+    ),
     'EMAHead': ('_base_/models/emanet_r50-d8', RESNET),
     'EncHead': ('_base_/models/encnet_r50-d8', RESNET),
     'FCNHead': ('_base_/models/fcn_r50-d8', RESNET),
     'FPNHead': ('_base_/models/fpn_r50', PYRAMID),
     'GCHead': ('_base_/models/gcnet_r50-d8', RESNET),
     'ISAHead': ('_base_/models/isanet_r50-d8', RESNET),
-    'IterativeDecodeHead': ('knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-'
-                            '512x512', RESNET),
-    'LRASPPHead': ('_base_/models/lraspp_m-v3-d8',
-                   dict(channels=(16, 24, 960), strides=(1, 1, 1))),
-    'LightHamHead': ('segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-'
-                     '512x512',
-                     dict(channels=(32, 64, 160, 256),
-                          strides=(4, 8, 16, 32))),
+    'IterativeDecodeHead': (
+        'knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512',
+        RESNET,
+    ),
+    'LRASPPHead': (
+        '_base_/models/lraspp_m-v3-d8',
+        dict(channels=(16, 24, 960), strides=(1, 1, 1)),
+    ),
+    'LightHamHead': (
+        'segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512',
+        dict(channels=(32, 64, 160, 256), strides=(4, 8, 16, 32)),
+    ),
     'NLHead': ('_base_/models/nonlocal_r50-d8', RESNET),
     'OCRHead': ('_base_/models/ocrnet_r50-d8', RESNET),
-    'PIDHead': ('pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes',
-                dict(channels=(64, 128, 64), strides=(8, 8, 8),
-                     training=(0, 1, 2))),
+    'PIDHead': (
+        'pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes',
+        dict(channels=(64, 128, 64), strides=(8, 8, 8), training=(0, 1, 2)),
+    ),
     'PSAHead': ('_base_/models/psanet_r50-d8', RESNET),
     'PSPHead': ('_base_/models/pspnet_r50-d8', RESNET),
     'PointHead': ('_base_/models/pointrend_r50', PYRAMID),
-    'SETRMLAHead': ('_base_/models/setr_mla',
-                    dict(channels=[256] * 4, strides=[16] * 4)),
-    'SETRUPHead': ('_base_/models/setr_pup',
-                   dict(channels=[1024] * 4, strides=[16] * 4)),
-    'STDCHead': ('_base_/models/stdc',
-                 dict(channels=(256, 256, 256, 256), strides=(8, 8, 8, 8))),
-    'SegformerHead': ('_base_/models/segformer_mit-b0',
-                      dict(channels=(32, 64, 160, 256),
-                           strides=(4, 8, 16, 32))),
-    'SegmenterMaskTransformerHead': ('_base_/models/segmenter_vit-b16_mask',
-                                     dict(channels=(768, ), strides=(16, ))),
-    'UPerHead': ('_base_/models/upernet_r50',
-                 dict(RESNET, strides=(4, 8, 16, 32))),
+    'SETRMLAHead': (
+        '_base_/models/setr_mla',
+        dict(channels=[256] * 4, strides=[16] * 4),
+    ),
+    'SETRUPHead': (
+        '_base_/models/setr_pup',
+        dict(channels=[1024] * 4, strides=[16] * 4),
+    ),
+    'STDCHead': (
+        '_base_/models/stdc',
+        dict(channels=(256, 256, 256, 256), strides=(8, 8, 8, 8)),
+    ),
+    'SegformerHead': (
+        '_base_/models/segformer_mit-b0',
+        dict(channels=(32, 64, 160, 256), strides=(4, 8, 16, 32)),
+    ),
+    'SegmenterMaskTransformerHead': (
+        '_base_/models/segmenter_vit-b16_mask',
+        dict(channels=(768,), strides=(16,)),
+    ),
+    'UPerHead': (
+        '_base_/models/upernet_r50',
+        dict(RESNET, strides=(4, 8, 16, 32)),
+    ),
 }
 SIZE = 64
 
@@ -108,7 +131,8 @@ def shrink(cfg):
     """An eighth of all channels."""
     if isinstance(cfg, dict):
         return {
-            key: eighth(value) if key.endswith(('channels', 'embed_dims'))
+            key: eighth(value)
+            if key.endswith(('channels', 'embed_dims'))
             else shrink(value)
             for key, value in cfg.items()
         }
@@ -116,8 +140,11 @@ def shrink(cfg):
 
 
 def eighth(value):
-    return (value // 8 if isinstance(value, int) else
-            [eighth(item) for item in value])
+    return (
+        value // 8
+        if isinstance(value, int)
+        else [eighth(item) for item in value]
+    )
 
 
 def stock_segmentor(kind):
@@ -143,7 +170,7 @@ def stock_segmentor(kind):
 def randomize(net):
     for name, tensor in net.state_dict().items():
         if name.endswith('running_var'):
-            tensor.uniform_(0.5, 2.)
+            tensor.uniform_(0.5, 2.0)
         elif tensor.ndim > 1:
             nn.init.kaiming_normal_(tensor)
         elif tensor.is_floating_point():
@@ -171,7 +198,8 @@ def run(net, images):
 def test_every_head_of_mmseg_has_a_verdict():
     heads = {
         name
-        for name in decode_heads.__all__ if name.endswith('Head')
+        for name in decode_heads.__all__
+        if name.endswith('Head')
         and name != 'KernelUpdateHead'  # a part of IterativeDecodeHead
     }
     assert heads == {*HEADS, *REFUSED}
@@ -214,7 +242,8 @@ def test_head_is_decode_of_its_feature(kind):
         perturbed = run(net, images)
     assert (perturbed - clean).abs().max() > 100 * close['atol']
     torch.testing.assert_close(
-        tap.decode(head, seen[0] + delta[0]), perturbed, **close)
+        tap.decode(head, seen[0] + delta[0]), perturbed, **close
+    )
     assert torch.equal(run(net, images), clean)
 
 
@@ -222,9 +251,9 @@ def view(num_classes):
     samples = [SegDataSample() for _ in range(2)]
     for sample in samples:
         sample.gt_sem_seg = PixelData(
-            data=torch.randint(num_classes, (1, SIZE, SIZE)))
-        sample.gt_edge_map = PixelData(
-            data=torch.randint(2, (1, SIZE, SIZE)))
+            data=torch.randint(num_classes, (1, SIZE, SIZE))
+        )
+        sample.gt_edge_map = PixelData(data=torch.randint(2, (1, SIZE, SIZE)))
     images = [torch.randint(256, (3, SIZE, SIZE)).byte() for _ in samples]
     return dict(inputs=images, data_samples=samples)
 
@@ -238,9 +267,12 @@ def test_head_trains(kind):
             type='PSMT',
             segmentor=segmentor,
             data_preprocessor=dict(
-                mean=[127.] * 3, std=[64.] * 3, size=(SIZE, SIZE)),
+                mean=[127.0] * 3, std=[64.0] * 3, size=(SIZE, SIZE)
+            ),
             one_pass=False,
-            consistency=dict(type='ConfCELoss', threshold=0.)))
+            consistency=dict(type='ConfCELoss', threshold=0.0),
+        )
+    )
     model = revert_sync_batchnorm(model)
     randomize(model.segmentor)
     model.teachers.init_from(model.segmentor)
@@ -254,8 +286,12 @@ def test_head_trains(kind):
     model.tvat.forward = spy
     model.iter = 0
     data = model.data_preprocessor(
-        {name: view(model.segmentor.num_classes)
-         for name in ('labeled', 'weak', 'strong')}, True)
+        {
+            name: view(model.segmentor.num_classes)
+            for name in ('labeled', 'weak', 'strong')
+        },
+        True,
+    )
     model.train()
     before = copy.deepcopy(model.teachers.state_dict())
     losses = model.loss(**data)
@@ -264,15 +300,18 @@ def test_head_trains(kind):
     assert len(perturbations) >= 2
     for r_adv in perturbations:
         torch.testing.assert_close(
-            r_adv.flatten(1).norm(dim=1), torch.full((2, ), 2.))
+            r_adv.flatten(1).norm(dim=1), torch.full((2,), 2.0)
+        )
     total.backward()
     for name, param in model.segmentor.named_parameters():
         if param.requires_grad and name.startswith('decode_head'):
             assert param.grad is not None, name
     unsup = model.loss(**data)['unsup.loss']
     grads = torch.autograd.grad(
-        unsup, [p for p in model.segmentor.backbone.parameters()],
-        allow_unused=True)
+        unsup,
+        [p for p in model.segmentor.backbone.parameters()],
+        allow_unused=True,
+    )
     assert any(grad is not None and grad.abs().max() > 0 for grad in grads)
     for name, value in model.teachers.state_dict().items():
         assert torch.equal(value, before[name]), name
@@ -289,4 +328,7 @@ def test_refused_with_a_reason(kind):
                 segmentor=dict(
                     type='EncoderDecoder',
                     backbone=dict(type='ResNet', depth=18),
-                    decode_head=dict(type=kind))))
+                    decode_head=dict(type=kind),
+                ),
+            )
+        )

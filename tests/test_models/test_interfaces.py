@@ -1,4 +1,5 @@
 """Parts that a config replaces are checked when the model is built."""
+
 import mmseg
 import pytest
 import torch
@@ -13,10 +14,12 @@ from mmseg_psmt.models.interfaces import build_consistency
 LOSSES = [
     dict(type='CrossEntropyLoss', avg_non_ignore=True),
     pytest.param(
-        dict(type='CrossEntropyLoss', class_weight=[1.] * 6 + [2.]),
+        dict(type='CrossEntropyLoss', class_weight=[1.0] * 6 + [2.0]),
         marks=pytest.mark.skipif(
             mmseg.__version__ == '1.2.2',
-            reason='its class_weight fails at ignored pixels')),
+            reason='its class_weight fails at ignored pixels',
+        ),
+    ),
     dict(type='DiceLoss', use_sigmoid=False),
     dict(type='LovaszLoss', reduction='none'),
     dict(type='LovaszLoss', per_image=True),
@@ -31,12 +34,13 @@ class ThreeInputs(nn.Module):
     """A loss of one's own, without a threshold."""
 
     def forward(self, student, teacher, mask):
-        return ((student - teacher)**2).mean(1)[mask].mean()
+        return ((student - teacher) ** 2).mean(1)[mask].mean()
 
 
 @MODELS.register_module()
 class ValidByName(nn.Module):
     """One that takes anything else besides, as mmseg's do."""
+
     threshold = 0.3
 
     def forward(self, logits, targets, valid=None, **kwargs):
@@ -46,6 +50,7 @@ class ValidByName(nn.Module):
 @MODELS.register_module()
 class Counting(nn.Module):
     """Knows how often it was asked."""
+
     calls = 0
 
     def forward(self, logits, targets, valid):
@@ -65,7 +70,8 @@ def scene(classes=7):
 @pytest.mark.parametrize('per_class', [True, False])
 def test_losses_of_mmseg_learn_from_confident_valid_pixels(cfg, per_class):
     loss = build_consistency(
-        {**cfg, 'threshold': 0.7, 'per_class': per_class}, 7, 255)
+        {**cfg, 'threshold': 0.7, 'per_class': per_class}, 7, 255
+    )
     logits, targets, valid = scene()
     value = loss(logits, targets, valid)
     value.backward()
@@ -83,13 +89,17 @@ def test_losses_of_mmseg_learn_from_confident_valid_pixels(cfg, per_class):
     label[~kept] = 255
     masked = logits.detach() * kept.unsqueeze(1)
     stock = MODELS.build(cfg)
-    stock = (stock(masked, label) if cfg['type'].startswith('Ohem') else
-             stock(masked, label, weight=None, ignore_index=255))
+    stock = (
+        stock(masked, label)
+        if cfg['type'].startswith('Ohem')
+        else stock(masked, label, weight=None, ignore_index=255)
+    )
     assert value.item() == pytest.approx(stock.mean().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize('cfg', [*LOSSES, dict(type='ConfCELoss'),
-                                 dict(type='SoftmaxMSELoss')])
+@pytest.mark.parametrize(
+    'cfg', [*LOSSES, dict(type='ConfCELoss'), dict(type='SoftmaxMSELoss')]
+)
 def test_no_pixel_counts(cfg):
     loss = build_consistency(cfg, 7, 255)
     logits, targets, valid = scene()
@@ -100,8 +110,9 @@ def test_no_pixel_counts(cfg):
     assert value == 0 and not logits.grad.any()
 
 
-@pytest.mark.parametrize('cfg', [*LOSSES, dict(type='ConfCELoss'),
-                                 dict(type='SoftmaxMSELoss')])
+@pytest.mark.parametrize(
+    'cfg', [*LOSSES, dict(type='ConfCELoss'), dict(type='SoftmaxMSELoss')]
+)
 @pytest.mark.parametrize('wrong', [float('nan'), float('inf')])
 def test_what_is_not_finite_where_nothing_counts_changes_nothing(cfg, wrong):
     loss = build_consistency(cfg, 7, 255)
@@ -120,19 +131,29 @@ def test_what_is_not_finite_where_nothing_counts_changes_nothing(cfg, wrong):
 
 def test_a_list_is_the_sum():
     logits, targets, valid = scene()
-    parts = [dict(type='ConfCELoss', threshold=0.9),
-             dict(type='CrossEntropyLoss', threshold=0.8, loss_weight=0.5),
-             dict(type='ThreeInputs')]
+    parts = [
+        dict(type='ConfCELoss', threshold=0.9),
+        dict(type='CrossEntropyLoss', threshold=0.8, loss_weight=0.5),
+        dict(type='ThreeInputs'),
+    ]
     loss = build_consistency(parts, 7, 255)
-    expected = sum(build_consistency(part, 7, 255)(logits, targets, valid)
-                   for part in parts)
+    expected = sum(
+        build_consistency(part, 7, 255)(logits, targets, valid)
+        for part in parts
+    )
     torch.testing.assert_close(loss(logits, targets, valid), expected)
     assert loss.threshold == 0
 
 
-@pytest.mark.parametrize('cfg', [
-    dict(type='DiceLoss'), dict(type='ThreeInputs'), dict(type='ValidByName'),
-    [dict(type='ConfCELoss', threshold=0.), dict(type='DiceLoss')]])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='DiceLoss'),
+        dict(type='ThreeInputs'),
+        dict(type='ValidByName'),
+        [dict(type='ConfCELoss', threshold=0.0), dict(type='DiceLoss')],
+    ],
+)
 def test_any_loss_trains(cfg):
     model = build(consistency=cfg, tvat=None, warmup_iters=0)
     losses = model.loss(**batch(model))
@@ -141,16 +162,21 @@ def test_any_loss_trains(cfg):
     assert total.isfinite() and 'unsup.confident' in losses
 
 
-@pytest.mark.parametrize('kind', ['SoftmaxMSELoss', 'DiceLoss', 'ThreeInputs',
-                                  'CrossEntropyLoss'])
+@pytest.mark.parametrize(
+    'kind', ['SoftmaxMSELoss', 'DiceLoss', 'ThreeInputs', 'CrossEntropyLoss']
+)
 def test_another_type_than_that_of_the_base_config(kind):
     """As --cfg-options model.consistency.type=... makes it."""
     cfg = dict(type=kind, threshold=0.9, reduction='kept')
     logits, targets, valid = scene()
     value = build_consistency(cfg, 7, 255)(logits, targets, valid)
-    plain = build_consistency(dict(type=kind, threshold=0.9)
-                              if kind in ('DiceLoss', 'CrossEntropyLoss')
-                              else dict(type=kind), 7, 255)
+    plain = build_consistency(
+        dict(type=kind, threshold=0.9)
+        if kind in ('DiceLoss', 'CrossEntropyLoss')
+        else dict(type=kind),
+        7,
+        255,
+    )
     assert value == plain(logits, targets, valid)
 
 
@@ -164,7 +190,6 @@ def test_building_leaves_no_trace():
 
 @MODELS.register_module()
 class Detached(nn.Module):
-
     def forward(self, logits, targets, valid):
         return logits.detach().mean()
 
@@ -179,14 +204,12 @@ class TwoInputs(nn.Module):
 
 @MODELS.register_module()
 class WrongShape(nn.Module):
-
     def forward(self, feat, decode):
         return feat.mean()
 
 
 @TRANSFORMS.register_module()
 class ForgetsValid:
-
     def __call__(self, images, logits, valid, rng):
         return images, logits
 
@@ -215,20 +238,28 @@ class RandomNoise(nn.Module):
         return torch.randn_like(feat)
 
 
-@pytest.mark.parametrize('options, words', [
-    (dict(consistency=dict(type='Detached')), 'consistency.*gradient'),
-    (dict(consistency=dict(type='LovaszLoss')), "consistency.*'none'"),
-    (dict(consistency=[dict(type='ConfCELoss'), dict(type='Detached')]),
-     'consistency'),
-    (dict(consistency=[]), 'consistency.*list'),
-    (dict(consistency=dict(type='NoSuchLoss')), 'consistency.*NoSuchLoss'),
-    (dict(consistency=dict(type='TwoInputs')), 'consistency.*labels'),
-    (dict(mix=[dict(type='RandomFlip', prob=0.5)]), 'mix.*numpy Generator'),
-    (dict(mix=[dict(type='ForgetsValid')]), 'mix.*something else'),
-    (dict(mix=[dict(type='MixesShares')]), 'mix.*something else'),
-    (dict(tvat=dict(type='WrongShape')), 'tvat.*something else'),
-    (dict(tvat=dict(type='ConfCELoss')), 'tvat.*decodes it to logits'),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(consistency=dict(type='Detached')), 'consistency.*gradient'),
+        (dict(consistency=dict(type='LovaszLoss')), "consistency.*'none'"),
+        (
+            dict(consistency=[dict(type='ConfCELoss'), dict(type='Detached')]),
+            'consistency',
+        ),
+        (dict(consistency=[]), 'consistency.*list'),
+        (dict(consistency=dict(type='NoSuchLoss')), 'consistency.*NoSuchLoss'),
+        (dict(consistency=dict(type='TwoInputs')), 'consistency.*labels'),
+        (
+            dict(mix=[dict(type='RandomFlip', prob=0.5)]),
+            'mix.*numpy Generator',
+        ),
+        (dict(mix=[dict(type='ForgetsValid')]), 'mix.*something else'),
+        (dict(mix=[dict(type='MixesShares')]), 'mix.*something else'),
+        (dict(tvat=dict(type='WrongShape')), 'tvat.*something else'),
+        (dict(tvat=dict(type='ConfCELoss')), 'tvat.*decodes it to logits'),
+    ],
+)
 def test_what_does_not_suit_is_refused_when_it_is_built(options, words):
     with pytest.raises(ValueError, match=f'(?s)model.{words}'):
         build(**options)
@@ -238,7 +269,8 @@ def test_a_loss_for_one_device_alone():
     """mmseg's FocalLoss takes labels on a GPU only."""
     try:
         MODELS.build(dict(type='FocalLoss'))(
-            torch.zeros(1, 7, 2, 2), torch.zeros(1, 2, 2).long())
+            torch.zeros(1, 7, 2, 2), torch.zeros(1, 2, 2).long()
+        )
     except RuntimeError:
         if torch.cuda.is_available():
             build(consistency=dict(type='FocalLoss'))

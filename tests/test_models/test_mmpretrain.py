@@ -1,4 +1,5 @@
 """Backbones of mmpretrain in a segmentor of mmseg."""
+
 import pytest
 from mmengine import Config
 from mmengine.utils.dl_utils import collect_env
@@ -6,7 +7,7 @@ from mmseg.registry import MODELS
 from test_psmt import batch, total
 
 pytestmark = pytest.mark.mmpretrain
-CONVNEXT = '''
+CONVNEXT = """
 custom_imports = dict(
     imports=['mmpretrain.models', 'mmseg_psmt'], allow_failed_imports=False)
 model = dict(
@@ -33,7 +34,7 @@ model = dict(
             norm_cfg=dict(type='BN'),
             align_corners=False,
             loss_decode=dict(type='CrossEntropyLoss'))))
-'''
+"""
 
 
 @pytest.fixture
@@ -56,4 +57,5 @@ def test_a_convnext_learns_and_its_teachers_do_not(model):
 
 def test_the_runner_can_name_its_environment():
     import torchvision
+
     assert torchvision.__version__ in collect_env()['TorchVision']

@@ -17,26 +17,26 @@ from mmseg_psmt.models.psmt import MEMORY, RAMP, TURN, WARMUP
 
 register_all_modules()
 SEGMENTOR = Config.fromfile(
-    'configs/_base_/models/deeplabv3plus_r18-d16.py').model
+    'configs/_base_/models/deeplabv3plus_r18-d16.py'
+).model
 SEGMENTOR.backbone.base_channels = 8
 SEGMENTOR.decode_head.update(
-    in_channels=64,
-    c1_in_channels=8,
-    channels=16,
-    c1_channels=8,
-    num_classes=7)
+    in_channels=64, c1_in_channels=8, channels=16, c1_channels=8, num_classes=7
+)
 SIZE = 33
 
 
 def build(**options):
-    model = MODELS.build({
-        'type': 'PSMT',
-        'segmentor': copy.deepcopy(SEGMENTOR),
-        'data_preprocessor': dict(size=(SIZE, SIZE)),
-        # an untrained teacher is sure of nothing
-        'consistency': dict(type='ConfCELoss', threshold=0.),
-        **options
-    })
+    model = MODELS.build(
+        {
+            'type': 'PSMT',
+            'segmentor': copy.deepcopy(SEGMENTOR),
+            'data_preprocessor': dict(size=(SIZE, SIZE)),
+            # an untrained teacher is sure of nothing
+            'consistency': dict(type='ConfCELoss', threshold=0.0),
+            **options,
+        }
+    )
     torch.manual_seed(0)
     model.init_weights()
     for net in (model.segmentor, *model.teachers):
@@ -64,22 +64,25 @@ def batch(model, num=2, size=SIZE, masks=True):
         for sample in samples:
             if with_mask:
                 sample.gt_sem_seg = PixelData(
-                    data=torch.randint(
-                        7, (1, size, size), generator=generator))
+                    data=torch.randint(7, (1, size, size), generator=generator)
+                )
         return dict(
             inputs=[
-                torch.randint(
-                    256, (3, size, size), generator=generator).byte()
+                torch.randint(256, (3, size, size), generator=generator).byte()
                 for _ in range(num)
             ],
-            data_samples=samples)
+            data_samples=samples,
+        )
 
     return model.data_preprocessor(
         dict(
             labeled=view(True),
             labeled_weak=view(True),
             weak=view(masks),
-            strong=view(False)), True)
+            strong=view(False),
+        ),
+        True,
+    )
 
 
 def total(model, data):
@@ -101,10 +104,12 @@ def test_teachers_are_in_eval_after_train():
 
 
 def test_loss_called_twice_gives_the_same_numbers():
-    model = build(mix=[
-        dict(type='TeacherGuidedCutMix'),
-        dict(type='RandomZoom', prob=1.)
-    ])
+    model = build(
+        mix=[
+            dict(type='TeacherGuidedCutMix'),
+            dict(type='RandomZoom', prob=1.0),
+        ]
+    )
     assert model.segmentor.decode_head.dropout_ratio > 0
     data = batch(model)
     teachers = copy.deepcopy(model.teachers.state_dict())
@@ -126,9 +131,10 @@ def test_loss_is_the_algorithm_of_the_paper():
         tvat=None,
         mix=[],
         one_pass=False,
-        unsup_weight=2.,
+        unsup_weight=2.0,
         warmup_iters=1,
-        ramp_iters=10)
+        ramp_iters=10,
+    )
     model.segmentor.decode_head.dropout = None
     model.iter = 6
     data = batch(model)
@@ -136,40 +142,56 @@ def test_loss_is_the_algorithm_of_the_paper():
 
     def up(logits):
         return torch.nn.functional.interpolate(
-            logits, (SIZE, SIZE), mode='bilinear', align_corners=True)
+            logits, (SIZE, SIZE), mode='bilinear', align_corners=True
+        )
 
     inputs = data['inputs']
     with torch.no_grad():
-        confidence, target = up(
-            sum(teacher(inputs['weak'])
-                for teacher in model.teachers) / 2).softmax(1).max(1)
-        unsup = (confidence * torch.nn.functional.cross_entropy(
-            up(model.segmentor(inputs['strong'])), target,
-            reduction='none')).mean()
-        label = torch.cat([
-            sample.gt_sem_seg.data
-            for sample in data['data_samples']['labeled']
-        ])
+        confidence, target = (
+            up(sum(teacher(inputs['weak']) for teacher in model.teachers) / 2)
+            .softmax(1)
+            .max(1)
+        )
+        unsup = (
+            confidence
+            * torch.nn.functional.cross_entropy(
+                up(model.segmentor(inputs['strong'])), target, reduction='none'
+            )
+        ).mean()
+        label = torch.cat(
+            [
+                sample.gt_sem_seg.data
+                for sample in data['data_samples']['labeled']
+            ]
+        )
         sup = torch.nn.functional.cross_entropy(
-            up(model.segmentor(inputs['labeled'])), label)
+            up(model.segmentor(inputs['labeled'])), label
+        )
     torch.testing.assert_close(losses['unsup.loss'], unsup * 2 * 0.5)
     torch.testing.assert_close(losses['sup.decode.loss_ce'], sup)
-    assert losses['unsup.weight'] == 1.
+    assert losses['unsup.weight'] == 1.0
 
 
-@pytest.mark.parametrize('options', [
-    dict(teachers=dict(num=1)),
-    dict(tvat=None),
-    dict(tvat_with='active'),
-    dict(perturb_at='conv_seg'),
-    dict(mix=[]),
-    dict(mix=[dict(type='TeacherGuidedCutMix', num_boxes=3, area=(.25, .5))]),
-    dict(mix=[dict(type='RandomZoom', prob=1.)]),
-    dict(teachers=dict(topk=2)),
-    dict(teachers=dict(norm='batch')),
-    dict(consistency=dict(type='SoftmaxMSELoss')),
-    dict(consistency=dict(type='ConfCELoss', threshold=0.9)),
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(teachers=dict(num=1)),
+        dict(tvat=None),
+        dict(tvat_with='active'),
+        dict(perturb_at='conv_seg'),
+        dict(mix=[]),
+        dict(
+            mix=[
+                dict(type='TeacherGuidedCutMix', num_boxes=3, area=(0.25, 0.5))
+            ]
+        ),
+        dict(mix=[dict(type='RandomZoom', prob=1.0)]),
+        dict(teachers=dict(topk=2)),
+        dict(teachers=dict(norm='batch')),
+        dict(consistency=dict(type='SoftmaxMSELoss')),
+        dict(consistency=dict(type='ConfCELoss', threshold=0.9)),
+    ],
+)
 def test_each_part_is_one_option(options):
     """Each option changes the loss of the default, and trains."""
     default, changed = build(), build(**options)
@@ -186,8 +208,7 @@ def test_a_batch_of_one_is_mixed():
     for model in (mixed, plain):  # stock BN cannot pool a single image
         model.segmentor.decode_head.image_pool.eval()
     data = batch(mixed, num=1)
-    assert mixed.loss(**data)['unsup.loss'] != plain.loss(
-        **data)['unsup.loss']
+    assert mixed.loss(**data)['unsup.loss'] != plain.loss(**data)['unsup.loss']
 
 
 def test_unlabeled_images_need_no_masks():
@@ -202,7 +223,8 @@ def test_padding_does_not_reach_the_unsupervised_loss():
     assert data['inputs']['valid'].sum() == 2 * 20 * 20
     seen = {}
     model.consistency.register_forward_pre_hook(
-        lambda module, args: seen.update(valid=args[2]))
+        lambda module, args: seen.update(valid=args[2])
+    )
     model.loss(**data)
     assert torch.equal(seen['valid'], data['inputs']['valid'])
 
@@ -215,45 +237,64 @@ def test_batch_norm_of_the_teachers_uses_the_batch_but_keeps_its_buffers():
     data = batch(running)
     images = data['inputs']['weak']
     assert not torch.allclose(
-        running.pseudo_logits(images), by_batch.pseudo_logits(images))
+        running.pseudo_logits(images), by_batch.pseudo_logits(images)
+    )
     by_batch.loss(**data)
     for name, value in by_batch.state_dict().items():
         if name.startswith('teachers'):
             assert torch.equal(value, before[name]), name
     by_batch.eval(), running.eval()
     torch.testing.assert_close(
-        running.pseudo_logits(images), by_batch.pseudo_logits(images))
+        running.pseudo_logits(images), by_batch.pseudo_logits(images)
+    )
 
 
-@pytest.mark.parametrize('fixed, untouched', [
-    (dict(norm_eval=True), 'backbone'),
-    (dict(frozen_stages=2), 'backbone.layer2'),
-    (dict(frozen_stages=0), 'backbone.stem')])
+@pytest.mark.parametrize(
+    'fixed, untouched',
+    [
+        (dict(norm_eval=True), 'backbone'),
+        (dict(frozen_stages=2), 'backbone.layer2'),
+        (dict(frozen_stages=0), 'backbone.stem'),
+    ],
+)
 def test_what_the_segmentor_fixes_stays_fixed_in_its_teachers(
-        fixed, untouched):
+    fixed, untouched
+):
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.backbone.update(fixed)
     model = build(segmentor=segmentor, teachers=dict(norm='batch')).train()
     for net in (model.segmentor, *model.teachers):
-        modes = {name: module.training for name, module in net.named_modules()
-                 if isinstance(module, torch.nn.BatchNorm2d)}
-        assert {mode for name, mode in modes.items()
-                if name.startswith(untouched)} == {False}
+        modes = {
+            name: module.training
+            for name, module in net.named_modules()
+            if isinstance(module, torch.nn.BatchNorm2d)
+        }
+        assert {
+            mode for name, mode in modes.items() if name.startswith(untouched)
+        } == {False}
         assert any(modes.values())
     for teacher in model.teachers:
-        others = [module for module in teacher.modules()
-                  if not isinstance(module, torch.nn.BatchNorm2d)]
+        others = [
+            module
+            for module in teacher.modules()
+            if not isinstance(module, torch.nn.BatchNorm2d)
+        ]
         assert not any(module.training for module in others)
     frozen = model.teachers[0].get_submodule(untouched)
-    norm = next(m for m in frozen.modules()
-                if isinstance(m, torch.nn.BatchNorm2d))
+    norm = next(
+        m for m in frozen.modules() if isinstance(m, torch.nn.BatchNorm2d)
+    )
     data = torch.randn(2, norm.num_features, 4, 4)
     expected = torch.nn.functional.batch_norm(
-        data, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        data, norm.running_mean, norm.running_var, norm.weight, norm.bias
+    )
     torch.testing.assert_close(norm(data), expected)
     model.eval()
-    assert all(m.track_running_stats for m in model.modules()
-               if isinstance(m, torch.nn.BatchNorm2d))
+    assert all(
+        m.track_running_stats
+        for m in model.modules()
+        if isinstance(m, torch.nn.BatchNorm2d)
+    )
 
 
 def test_teachers_take_turns():
@@ -265,7 +306,7 @@ def test_teachers_take_turns():
     with torch.no_grad():
         for param in model.segmentor.parameters():
             param.add_(1)
-    model.teachers.decay = 0.
+    model.teachers.decay = 0.0
     model.iter = 5
     idle = copy.deepcopy(model.teachers[0].state_dict())
     expected = copy.deepcopy(model.segmentor)
@@ -286,18 +327,20 @@ def test_the_other_teacher_assists_the_active_one():
     for model.iter, (core, assist) in enumerate([(one, two), (two, one)]):
         expected = model.upsample(ensemble(core, assist, topk=2), images)
         assert torch.equal(model.pseudo_logits(images), expected)
-        assert not torch.equal(expected, model.upsample(
-            ensemble(assist, core, topk=2), images))
+        assert not torch.equal(
+            expected, model.upsample(ensemble(assist, core, topk=2), images)
+        )
 
 
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_copies_are_the_mean_of_the_student_at_first(accumulate):
     """And an exponential average once the mean would be slower than that."""
-    model = build(
-        teachers=dict(decay=0.75, alternate_every=4), warmup_iters=4)
+    model = build(teachers=dict(decay=0.75, alternate_every=4), warmup_iters=4)
     model.set_schedule(99, 99, accumulate)
-    weight = [net.decode_head.conv_seg.bias.data
-              for net in (model.segmentor, *model.teachers)]
+    weight = [
+        net.decode_head.conv_seg.bias.data
+        for net in (model.segmentor, *model.teachers)
+    ]
     expected, seen = [None, None], [[], []]
     for model.iter in range(20):
         weight[0].fill_(model.iter**2)
@@ -310,8 +353,9 @@ def test_copies_are_the_mean_of_the_student_at_first(accumulate):
         seen[teacher].append(model.iter**2)
         expected[teacher] = (
             sum(seen[teacher]) / len(seen[teacher])
-            if len(seen[teacher]) <= 4 else
-            0.75 * expected[teacher] + 0.25 * model.iter**2)
+            if len(seen[teacher]) <= 4
+            else 0.75 * expected[teacher] + 0.25 * model.iter**2
+        )
         assert weight[1 + teacher] == pytest.approx(expected[teacher])
     assert len(seen[0]) == 8 // accumulate
 
@@ -322,14 +366,20 @@ def test_independent_teachers_follow_with_the_decay_alone():
     assert model.teachers.present_decay == model.teachers.decay == 0.996
 
 
-@pytest.mark.parametrize('options,trained,lengths', [
-    (dict(), False, (WARMUP * 1000, RAMP * 1000)),
-    (dict(), True, (0, RAMP * 1000)),
-    (dict(teachers=dict(init='independent')), True,
-     (WARMUP * 1000, RAMP * 1000)),
-    (dict(warmup_iters=7, ramp_iters=0), False, (7, 0)),
-    (dict(warmup_iters=7), True, (7, RAMP * 1000)),
-])
+@pytest.mark.parametrize(
+    'options,trained,lengths',
+    [
+        (dict(), False, (WARMUP * 1000, RAMP * 1000)),
+        (dict(), True, (0, RAMP * 1000)),
+        (
+            dict(teachers=dict(init='independent')),
+            True,
+            (WARMUP * 1000, RAMP * 1000),
+        ),
+        (dict(warmup_iters=7, ramp_iters=0), False, (7, 0)),
+        (dict(warmup_iters=7), True, (7, RAMP * 1000)),
+    ],
+)
 def test_lengths_follow_the_schedule_unless_given(options, trained, lengths):
     model = build(**options)
     model.set_schedule(1000, 10, trained=trained)
@@ -337,15 +387,19 @@ def test_lengths_follow_the_schedule_unless_given(options, trained, lengths):
     assert model.teachers.alternate_every == 10
 
 
-@pytest.mark.parametrize('options,max_iters,every,decay', [
-    (dict(), 100_000, 300, 0.996),
-    (dict(), 1000, TURN * 700, 1 - 1 / (MEMORY * 350)),
-    (dict(num=1), 1000, TURN * 700, 1 - 1 / (MEMORY * 700)),
-    (dict(alternate_every=7, decay=0.9999), 1000, 7, 0.9999),
-    (dict(), 3, 1, 0.),
-])
-def test_teachers_follow_faster_in_a_short_training(options, max_iters, every,
-                                                    decay):
+@pytest.mark.parametrize(
+    'options,max_iters,every,decay',
+    [
+        (dict(), 100_000, 300, 0.996),
+        (dict(), 1000, TURN * 700, 1 - 1 / (MEMORY * 350)),
+        (dict(num=1), 1000, TURN * 700, 1 - 1 / (MEMORY * 700)),
+        (dict(alternate_every=7, decay=0.9999), 1000, 7, 0.9999),
+        (dict(), 3, 1, 0.0),
+    ],
+)
+def test_teachers_follow_faster_in_a_short_training(
+    options, max_iters, every, decay
+):
     model = build(teachers=options)
     model.set_schedule(max_iters, 300)
     assert model.teachers.alternate_every == every
@@ -365,8 +419,7 @@ def test_teachers_take_turns_by_pass():
 def test_a_plain_checkpoint_goes_to_student_and_teachers(num, tmp_path):
     plain = MODELS.build(SEGMENTOR)
     torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
-    model = build(
-        teachers=dict(num=num, init='independent'), warmup_iters=1)
+    model = build(teachers=dict(num=num, init='independent'), warmup_iters=1)
     load_checkpoint(model, str(tmp_path / 'plain.pth'), strict=True)
     for net in (model.segmentor, *model.teachers):
         for name, value in net.state_dict().items():
@@ -402,7 +455,9 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         cfg=dict(total_batch=8, auto_scale_lr=dict(base_batch_size=16)),
         logger=SimpleNamespace(info=messages.append, warning=messages.append),
         train_dataloader=SimpleNamespace(batch_size=2, dataset=range(7)),
-        optim_wrapper=OptimWrapper(optimizer), param_schedulers=None)
+        optim_wrapper=OptimWrapper(optimizer),
+        param_schedulers=None,
+    )
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
     hook.before_train(runner)
     assert model.teachers.alternate_every == 1
@@ -414,17 +469,23 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
         assert ('unsup.loss' in losses) == (runner.iter >= 2)
         warm = runner.iter < 2 and init == 'independent'
         assert ('warm2.decode.loss_ce' in losses) == warm
-        assert not any(term.requires_grad for name, term in losses.items()
-                       if name.startswith('warm'))
+        assert not any(
+            term.requires_grad
+            for name, term in losses.items()
+            if name.startswith('warm')
+        )
         for i, teacher in enumerate(model.teachers):
             name = 'decode_head.conv_seg.weight'
-            moved = not torch.equal(teacher.state_dict()[name],
-                                    before[f'{i}.{name}'])
+            moved = not torch.equal(
+                teacher.state_dict()[name], before[f'{i}.{name}']
+            )
             assert moved == warm
             assert teacher.training == warm
         hook.after_train_iter(runner, runner.iter)
-        assert any(p in optimizer.state
-                   for p in model.teachers.parameters()) == warm
+        assert (
+            any(p in optimizer.state for p in model.teachers.parameters())
+            == warm
+        )
         assert all(p in optimizer.state for p in model.segmentor.parameters())
     assert all(p.grad is None for p in model.teachers.parameters())
     assert '4 iterations' in messages[0]
@@ -448,13 +509,16 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
     def runner(batch_size, ranks=2, resume=True):
         monkeypatch.setattr(
             'mmseg_psmt.engine.hooks.teacher_ema_hook.get_world_size',
-            lambda: ranks)
+            lambda: ranks,
+        )
         return SimpleNamespace(
             _resume=resume,
             model=build(),
             logger=SimpleNamespace(warning=warnings.append),
             train_dataloader=SimpleNamespace(
-                batch_size=batch_size, sampler=SimpleNamespace(seed=ranks)))
+                batch_size=batch_size, sampler=SimpleNamespace(seed=ranks)
+            ),
+        )
 
     checkpoint = dict(meta={})
     hook.after_load_checkpoint(runner(4), checkpoint)  # of another hook
@@ -467,7 +531,8 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
     assert resumed.model.ramp_iters == RAMP * 1000
     assert resumed.model.teachers.alternate_every == 10
     assert resumed.model.teachers.decay == pytest.approx(
-        1 - 1 / (MEMORY * (1 - WARMUP) * 1000 / 2))
+        1 - 1 / (MEMORY * (1 - WARMUP) * 1000 / 2)
+    )
     own = runner(8)
     own.model = build(teachers=dict(decay=0.5))
     hook.after_load_checkpoint(own, checkpoint)
@@ -485,8 +550,7 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
 
 def test_copies_stay_copies_until_the_warmup_ends():
     """The first update of a teacher copies the student once more."""
-    model = build(
-        warmup_iters=2, teachers=dict(alternate_every=9)).train()
+    model = build(warmup_iters=2, teachers=dict(alternate_every=9)).train()
     data = batch(model)
     assert 'unsup.loss' not in model.loss(**data)
     name = 'decode_head.conv_seg.weight'
@@ -497,7 +561,8 @@ def test_copies_stay_copies_until_the_warmup_ends():
         same = [
             torch.equal(
                 model.segmentor.get_parameter(name),
-                teacher.get_parameter(name))
+                teacher.get_parameter(name),
+            )
             for teacher in model.teachers
         ]
         assert same == [model.iter < 3, model.iter < 2]
@@ -507,7 +572,8 @@ def test_predict_with_each_net():
     model = build(
         teachers=dict(init='independent'),
         warmup_iters=1,
-        predict_with=['teachers', 'student']).eval()
+        predict_with=['teachers', 'student'],
+    ).eval()
     images = torch.rand(2, 3, SIZE, SIZE)
     metas = [dict(ori_shape=(40, 50), img_shape=(SIZE, SIZE))] * 2
 
@@ -517,20 +583,32 @@ def test_predict_with_each_net():
         return model.predict(images, samples)
 
     one, two, both, student, pair = map(
-        logits, (['teacher1'], ['teacher2'], ['teachers'], ['student'],
-                 ['teachers', 'student']))
+        logits,
+        (
+            ['teacher1'],
+            ['teacher2'],
+            ['teachers'],
+            ['student'],
+            ['teachers', 'student'],
+        ),
+    )
     for i in range(2):
         torch.testing.assert_close(
             both[i].seg_logits.data,
-            (one[i].seg_logits.data + two[i].seg_logits.data) / 2)
+            (one[i].seg_logits.data + two[i].seg_logits.data) / 2,
+        )
         plain = model.segmentor.predict(
-            images, [SegDataSample(metainfo=meta) for meta in metas])
-        assert torch.equal(student[i].seg_logits.data,
-                           plain[i].seg_logits.data)
-        assert torch.equal(pair[i].pred_sem_seg.data,
-                           both[i].pred_sem_seg.data)
-        assert torch.equal(pair[i].student_sem_seg.data,
-                           student[i].pred_sem_seg.data)
+            images, [SegDataSample(metainfo=meta) for meta in metas]
+        )
+        assert torch.equal(
+            student[i].seg_logits.data, plain[i].seg_logits.data
+        )
+        assert torch.equal(
+            pair[i].pred_sem_seg.data, both[i].pred_sem_seg.data
+        )
+        assert torch.equal(
+            pair[i].student_sem_seg.data, student[i].pred_sem_seg.data
+        )
         assert both[i].pred_sem_seg.shape == (40, 50)
     assert model.predict(images)[0].pred_sem_seg.shape == (SIZE, SIZE)
 
@@ -538,33 +616,37 @@ def test_predict_with_each_net():
 def test_sliding_inference():
     model = build(predict_with='teacher1').eval()
     model.teachers[0].test_cfg = Config(
-        dict(mode='slide', crop_size=(17, 17), stride=(8, 8)))
+        dict(mode='slide', crop_size=(17, 17), stride=(8, 8))
+    )
     images = torch.rand(1, 3, SIZE, SIZE)
     meta = dict(ori_shape=(SIZE, SIZE), img_shape=(SIZE, SIZE))
     expected = model.teachers[0].slide_inference(images, [dict(meta)])
-    sample, = model.predict(images, [SegDataSample(metainfo=meta)])
+    (sample,) = model.predict(images, [SegDataSample(metainfo=meta)])
     torch.testing.assert_close(sample.seg_logits.data, expected[0])
 
 
-@pytest.mark.parametrize('name, value', [
-    ('teachers', dict(num=3)),
-    ('teachers', dict(init='random')),
-    ('teachers', dict(decay=1.5)),
-    ('teachers', dict(alternate_every=0)),
-    ('teachers', dict(norm='layer')),
-    ('teachers', dict(topk=0)),
-    ('teachers', dict(nun=2)),
-    ('teachers', None),
-    ('pretrained', 'weights.pth'),
-    ('warmup_iters', -1),
-    ('tvat_with', 'student'),
-    ('unsup_weight', -1),
-    ('ramp_iters', -5),
-    ('predict_with', 'teacher3'),
-    ('predict_with', []),
-    ('tvat', dict(type='TVAT', eps=-1)),
-    ('consistency', dict(type='ConfCELoss', threshold=2)),
-])
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        ('teachers', dict(num=3)),
+        ('teachers', dict(init='random')),
+        ('teachers', dict(decay=1.5)),
+        ('teachers', dict(alternate_every=0)),
+        ('teachers', dict(norm='layer')),
+        ('teachers', dict(topk=0)),
+        ('teachers', dict(nun=2)),
+        ('teachers', None),
+        ('pretrained', 'weights.pth'),
+        ('warmup_iters', -1),
+        ('tvat_with', 'student'),
+        ('unsup_weight', -1),
+        ('ramp_iters', -5),
+        ('predict_with', 'teacher3'),
+        ('predict_with', []),
+        ('tvat', dict(type='TVAT', eps=-1)),
+        ('consistency', dict(type='ConfCELoss', threshold=2)),
+    ],
+)
 def test_silly_options_are_refused(name, value):
     option = [*value][0] if name == 'teachers' and value else name
     option = dict(tvat='eps', consistency='threshold').get(name, option)
@@ -579,8 +661,7 @@ def test_perturb_at_is_the_users_choice(site):
     data = batch(model)
     total(model, data).backward()
     clean = build(tvat=None)
-    assert model.loss(**data)['unsup.loss'] != clean.loss(
-        **data)['unsup.loss']
+    assert model.loss(**data)['unsup.loss'] != clean.loss(**data)['unsup.loss']
 
 
 @pytest.mark.parametrize('site', ['c1_bottleneck', 'bottleneck'])
@@ -596,10 +677,10 @@ def test_the_type_of_a_stock_preprocessor_is_replaced():
 
 
 def test_the_preprocessor_is_that_of_the_plain_model():
-    stock = dict(SEGMENTOR.data_preprocessor, mean=[1., 2., 3.])
+    stock = dict(SEGMENTOR.data_preprocessor, mean=[1.0, 2.0, 3.0])
     segmentor = dict(SEGMENTOR, data_preprocessor=stock)
     top_level = dict(SEGMENTOR.data_preprocessor)  # from the runner
-    for own, mean in ((None, 1), (top_level, 1), (dict(mean=[4.] * 3), 4)):
+    for own, mean in ((None, 1), (top_level, 1), (dict(mean=[4.0] * 3), 4)):
         model = build(segmentor=segmentor, data_preprocessor=own)
         assert model.data_preprocessor.mean[0].item() == mean
     del segmentor['data_preprocessor']
@@ -611,9 +692,8 @@ def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():
     segmentor = copy.deepcopy(SEGMENTOR)
     segmentor.backbone.frozen_stages = 1
     model = build(
-        segmentor=segmentor,
-        teachers=dict(init='independent'),
-        warmup_iters=1)
+        segmentor=segmentor, teachers=dict(init='independent'), warmup_iters=1
+    )
     for _ in range(2):
         model.train()
     for net in (model.segmentor, *model.teachers):
@@ -627,7 +707,8 @@ def test_teachers_with_a_frozen_stem_warm_up_in_train_mode():
 @pytest.mark.parametrize('init', ['copy', 'independent'])
 def test_batch_norm_of_the_teachers_after_the_warmup(init):
     model = build(
-        teachers=dict(norm='batch', init=init), warmup_iters=1).train()
+        teachers=dict(norm='batch', init=init), warmup_iters=1
+    ).train()
     model.iter = 1
     norm = model.teachers[0].decode_head.image_pool[1].bn
     assert norm.training and not norm.track_running_stats
@@ -637,7 +718,8 @@ def test_the_remedy_for_a_head_of_one_channel_trains():
     segmentor = copy.deepcopy(SEGMENTOR)
     loss = dict(type='CrossEntropyLoss', use_sigmoid=True)
     segmentor.decode_head.update(
-        num_classes=1, threshold=.5, loss_decode=loss)
+        num_classes=1, threshold=0.5, loss_decode=loss
+    )
     with pytest.raises(ValueError, match='num_classes=2.*use_sigmoid=False'):
         build(segmentor=segmentor)
     segmentor.decode_head.num_classes = 2
@@ -651,8 +733,10 @@ def test_the_remedy_for_a_head_of_one_channel_trains():
     total, _ = model.parse_losses(model.loss(**data))
     total.backward()
     assert total.isfinite()
-    assert model.eval().predict(data['inputs']['weak'])[
-        0].pred_sem_seg.data.max() <= 1
+    assert (
+        model.eval().predict(data['inputs']['weak'])[0].pred_sem_seg.data.max()
+        <= 1
+    )
 
 
 @pytest.mark.parametrize('compiled', [True, dict(backend='eager')])
@@ -673,7 +757,8 @@ def test_a_plain_batch_is_told_what_is_missing():
     plain = batch(model)['data_samples']['labeled']
     images = [torch.zeros(3, 20, 20).byte()] * 2
     out = model.data_preprocessor(
-        dict(inputs=images, data_samples=plain), True)
+        dict(inputs=images, data_samples=plain), True
+    )
     assert out['inputs'].shape == (2, 3, SIZE, SIZE)
 
 
@@ -685,7 +770,7 @@ def test_a_head_of_the_segmentor_is_not_given_to_the_model():
 
 def test_a_sigmoid_head_is_refused():
     segmentor = copy.deepcopy(SEGMENTOR)
-    segmentor.decode_head.update(num_classes=2, out_channels=1, threshold=.5)
+    segmentor.decode_head.update(num_classes=2, out_channels=1, threshold=0.5)
     with pytest.raises(ValueError, match='set num_classes=2 in decode_head'):
         build(segmentor=segmentor)
 
@@ -695,6 +780,8 @@ def test_a_missing_hook_is_named():
         dict(
             type='PSMT',
             segmentor=SEGMENTOR,
-            data_preprocessor=dict(size=(SIZE, SIZE))))
+            data_preprocessor=dict(size=(SIZE, SIZE)),
+        )
+    )
     with pytest.raises(RuntimeError, match='TeacherEMAHook'):
         model.loss(**batch(model))

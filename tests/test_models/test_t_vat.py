@@ -1,4 +1,5 @@
 """T-VAT on the decoder of DeepLabv3+: 304 channels, two teachers."""
+
 import pytest
 import torch
 import torch.nn as nn
@@ -6,7 +7,7 @@ from mmseg.registry import MODELS
 
 from mmseg_psmt.models import TVAT, ensemble, t_vat
 
-EPS = 2.
+EPS = 2.0
 
 
 def decoder(seed):
@@ -20,7 +21,9 @@ def decoder(seed):
             c1_channels=48,
             dilations=(1, 6),
             num_classes=21,
-            norm_cfg=dict(type='BN'))).eval()
+            norm_cfg=dict(type='BN'),
+        )
+    ).eval()
     for module in head.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
@@ -28,7 +31,7 @@ def decoder(seed):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.3)
             nn.init.normal_(module.running_mean, std=0.3)
-            nn.init.uniform_(module.running_var, 0.5, 2.)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
     return head
 
 
@@ -53,11 +56,11 @@ def seeded(seed=0):
 
 
 def norms(r):
-    return (r.double()**2).sum(dim=(1, 2, 3)).sqrt()
+    return (r.double() ** 2).sum(dim=(1, 2, 3)).sqrt()
 
 
 def assert_radius(r, eps=EPS):
-    expected = torch.full((len(r), ), eps, dtype=torch.float64)
+    expected = torch.full((len(r),), eps, dtype=torch.float64)
     torch.testing.assert_close(norms(r), expected, atol=1e-4, rtol=0)
 
 
@@ -78,8 +81,7 @@ def test_radius_is_eps(feat, decode, eps, num_iters):
 
 
 def test_far_worse_than_noise_for_the_teachers(feat, decode):
-    adversarial = kl(
-        decode, feat, t_vat(feat, decode, generator=seeded()))
+    adversarial = kl(decode, feat, t_vat(feat, decode, generator=seeded()))
     noise = []
     for seed in range(4):
         r = torch.randn(feat.shape, generator=seeded(seed))
@@ -90,8 +92,9 @@ def test_far_worse_than_noise_for_the_teachers(feat, decode):
 
 def test_further_iterations_find_worse(feat, decode):
     found = [
-        kl(decode, feat,
-           t_vat(feat, decode, num_iters=k, generator=seeded())).sum()
+        kl(
+            decode, feat, t_vat(feat, decode, num_iters=k, generator=seeded())
+        ).sum()
         for k in (1, 4)
     ]
     assert found[1] > found[0]
@@ -102,17 +105,19 @@ def test_one_iteration_is_the_gradient_of_the_kl(feat, decode):
     d = (d * xi / norms(d).float()[:, None, None, None]).requires_grad_()
     p = torch.softmax(decode(feat), dim=1).detach()
     kl_but_constant = (-p * torch.log_softmax(decode(feat + d), dim=1)).sum()
-    gradient, = torch.autograd.grad(kl_but_constant, d)
-    r = t_vat(feat, decode, eps=1., generator=seeded())
+    (gradient,) = torch.autograd.grad(kl_but_constant, d)
+    r = t_vat(feat, decode, eps=1.0, generator=seeded())
     cosine = (r * gradient).sum(dim=(1, 2, 3)) / norms(gradient)
     torch.testing.assert_close(
-        cosine, torch.ones_like(cosine), atol=1e-3, rtol=0)
+        cosine, torch.ones_like(cosine), atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize('num_iters', [1, 2])
 def test_autocast_leaves_finite_differences_alone(
-        feat, decode, dtype, num_iters):
+    feat, decode, dtype, num_iters
+):
     feat = feat.to(dtype)
     options = dict(num_iters=num_iters)
     expected = t_vat(feat.float(), decode, **options, generator=seeded())
@@ -142,8 +147,11 @@ def test_teachers_and_feature_are_left_alone(feat, grad_mode):
 
 def test_a_decoder_of_float64(feat):
     small, weight = feat[:, :8].double(), torch.randn(5, 8).double()
-    r = t_vat(small, lambda x: torch.einsum('nchw,kc->nkhw', x, weight),
-              generator=seeded())
+    r = t_vat(
+        small,
+        lambda x: torch.einsum('nchw,kc->nkhw', x, weight),
+        generator=seeded(),
+    )
     assert r.dtype == torch.float64
     assert_radius(r)
 
@@ -161,7 +169,8 @@ def test_inference_mode_changes_nothing(feat, decode):
 
 def test_generator_decides(feat, decode):
     first, again, other = (
-        t_vat(feat, decode, generator=seeded(s)) for s in (0, 0, 1))
+        t_vat(feat, decode, generator=seeded(s)) for s in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -178,13 +187,15 @@ def test_flat_decoder_keeps_the_random_direction(feat):
     noise = torch.randn(feat.shape, generator=seeded())
     assert_radius(r)
     torch.testing.assert_close(
-        r, EPS * noise / norms(noise).float()[:, None, None, None])
+        r, EPS * noise / norms(noise).float()[:, None, None, None]
+    )
 
 
 @pytest.mark.parametrize('factor', [1e-6, 1e4])
 def test_radius_ignores_the_confidence(feat, decode, factor):
     assert_radius(
-        t_vat(feat, lambda f: decode(f) * factor, generator=seeded()))
+        t_vat(feat, lambda f: decode(f) * factor, generator=seeded())
+    )
 
 
 @pytest.mark.parametrize('wrong', [float('inf'), float('nan')])
@@ -202,15 +213,18 @@ def test_wrong_gradient_keeps_the_random_direction(feat, wrong):
     assert torch.equal(r, flat)
 
 
-@pytest.mark.parametrize('bad', [
-    dict(xi=0.),
-    dict(xi=-1.),
-    dict(eps=0.),
-    dict(eps=-2.),
-    dict(num_iters=0)
-])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(xi=0.0),
+        dict(xi=-1.0),
+        dict(eps=0.0),
+        dict(eps=-2.0),
+        dict(num_iters=0),
+    ],
+)
 def test_wrong_numbers_are_refused(feat, decode, bad):
-    name, = bad
+    (name,) = bad
     with pytest.raises(ValueError, match=name):
         TVAT(**bad)
     with pytest.raises(ValueError, match=name):

@@ -1,4 +1,5 @@
 """tools/analysis_tools/benchmark.py; times are not asserted."""
+
 import gzip
 import json
 import sys
@@ -18,7 +19,7 @@ THIN = [
     'model.segmentor.decode_head.in_channels=64',
     'model.segmentor.decode_head.c1_in_channels=8',
     'model.segmentor.decode_head.channels=8',
-    'model.segmentor.decode_head.c1_channels=4'
+    'model.segmentor.decode_head.c1_channels=4',
 ]
 
 
@@ -31,17 +32,33 @@ def named_parts_end(monkeypatch):
 @pytest.fixture
 def measured(tmp_path, monkeypatch, capsys):
     """Standard output and results of a run."""
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode',  # takes seconds
-                        lambda text, **kwargs: (text, True))
+    monkeypatch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode',  # takes seconds
+        lambda text, **kwargs: (text, True),
+    )
 
-    def run(*options, crops=(33, )):
-        words = ['--crop', *crops, '--batch', 2, '--rounds', 1, '--out',
-                 tmp_path, '--cfg-options', *THIN, *options]
+    def run(*options, crops=(33,)):
+        words = [
+            '--crop',
+            *crops,
+            '--batch',
+            2,
+            '--rounds',
+            1,
+            '--out',
+            tmp_path,
+            '--cfg-options',
+            *THIN,
+            *options,
+        ]
         monkeypatch.setattr(
-            sys, 'argv', ['benchmark.py', str(SHAPES), *map(str, words)])
+            sys, 'argv', ['benchmark.py', str(SHAPES), *map(str, words)]
+        )
         benchmark.main()
-        return (capsys.readouterr().out,
-                json.loads((tmp_path / 'results.json').read_text()))
+        return (
+            capsys.readouterr().out,
+            json.loads((tmp_path / 'results.json').read_text()),
+        )
 
     return run
 
@@ -54,7 +71,8 @@ def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
         assert cases['step']['tflop'] == cases['floor']['tflop'] > 0
         assert cases['floor']['of_floor'] == 1
         assert cases['floor']['images_per_second'] == pytest.approx(
-            4 / cases['floor']['seconds'])
+            4 / cases['floor']['seconds']
+        )
         assert 'T-VAT' not in size['parts']
     assert large['cases']['floor']['tflop'] > small['cases']['floor']['tflop']
     for name in 'step', 'floor':
@@ -64,12 +82,20 @@ def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
 @pytest.mark.parametrize('one_pass', [True, False])
 def test_parts_of_a_step(measured, tmp_path, one_pass):
     out, results = measured(f'model.one_pass={one_pass}')
-    size, = results['sizes']
+    (size,) = results['sizes']
     assert size['cases']['step']['tflop'] > size['cases']['floor']['tflop']
     assert size['parts'].keys() >= {
-        'preprocessor', 'teachers', 'CutMix', 'student forward', 'T-VAT',
-        'backward', 'check that all is finite', 'optimizer', 'EMA',
-        'hooks and logging'}
+        'preprocessor',
+        'teachers',
+        'CutMix',
+        'student forward',
+        'T-VAT',
+        'backward',
+        'check that all is finite',
+        'optimizer',
+        'EMA',
+        'hooks and logging',
+    }
     assert all(spent > 0 for spent in size['parts'].values())
     with gzip.open(tmp_path / 'trace_33_2.json.gz') as file:
         names = {event['name'] for event in json.load(file)['traceEvents']}
@@ -80,27 +106,47 @@ def test_a_part_is_without_the_parts_in_it_and_counts_once():
 
     def event(name, start, end, device=DeviceType.CPU, annotation=True):
         spent = SimpleNamespace(
-            start=start, end=end, elapsed_us=lambda: 1e6 * (end - start))
+            start=start, end=end, elapsed_us=lambda: 1e6 * (end - start)
+        )
         return SimpleNamespace(
-            name=name, time_range=spent, device_type=device,
-            is_user_annotation=annotation)
+            name=name,
+            time_range=spent,
+            device_type=device,
+            is_user_annotation=annotation,
+        )
 
-    found = benchmark.shares(SimpleNamespace(events=lambda: [
-        event('student forward', 3, 24),
-        event('rest', 0, 60),
-        event('T-VAT', 6, 18),
-        event('EMA', 30, 33),
-        event('EMA', 40, 43, DeviceType.CUDA),
-        event('teachers', 36, 39, annotation=False),
-    ]))
+    found = benchmark.shares(
+        SimpleNamespace(
+            events=lambda: [
+                event('student forward', 3, 24),
+                event('rest', 0, 60),
+                event('T-VAT', 6, 18),
+                event('EMA', 30, 33),
+                event('EMA', 40, 43, DeviceType.CUDA),
+                event('teachers', 36, 39, annotation=False),
+            ]
+        )
+    )
     assert found == {
-        part: pytest.approx(spent / benchmark.PROFILED) for part, spent in
-        {'rest': 36, 'student forward': 9, 'T-VAT': 12, 'EMA': 3}.items()}
+        part: pytest.approx(spent / benchmark.PROFILED)
+        for part, spent in {
+            'rest': 36,
+            'student forward': 9,
+            'T-VAT': 12,
+            'EMA': 3,
+        }.items()
+    }
 
 
-@pytest.mark.parametrize('words', [
-    ('no.py', ), (SHAPES, '--crop', 0), (SHAPES, '--amp', 'bfloat16'),
-    (SHAPES, '--out', SHAPES)])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ('no.py',),
+        (SHAPES, '--crop', 0),
+        (SHAPES, '--amp', 'bfloat16'),
+        (SHAPES, '--out', SHAPES),
+    ],
+)
 def test_wrong_words_are_refused_by_name(words, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, words)])
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)

@@ -1,4 +1,5 @@
 """benchmark_memory.py against what torch itself allocates."""
+
 import gc
 import sys
 import weakref
@@ -21,7 +22,9 @@ MIB = 2**20
 NARROW = dict(
     backbone=dict(base_channels=8),
     decode_head=dict(
-        in_channels=64, c1_in_channels=8, channels=16, c1_channels=8))
+        in_channels=64, c1_in_channels=8, channels=16, c1_channels=8
+    ),
+)
 # The subject is the way without CUDA, which a GPU must not replace.
 memory.DEVICE = 'cpu'
 
@@ -44,25 +47,37 @@ def profiled(model, optim_wrapper, crop, num, warmup):
     net.iter = 0 if warmup else getattr(net, 'warmup_iters', 0)
     optim = build_optim_wrapper(net, optim_wrapper)
     memory.train_step(net, optim, crop, num)
-    with profile(activities=[ProfilerActivity.CPU],
-                 profile_memory=True) as profiler:
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
         memory.train_step(net, optim, crop, num)
     events = profiler.profiler.kineto_results.experimental_event_tree()
     for event in events:
         events += event.children
-    events = sorted((event for event in events if event.name == '[memory]'),
-                    key=lambda event: event.start_time_ns)
-    live = peak = storage([
-        *net.parameters(), *net.buffers(),
-        *(state['momentum_buffer']
-          for state in optim.optimizer.state.values())])
+    events = sorted(
+        (event for event in events if event.name == '[memory]'),
+        key=lambda event: event.start_time_ns,
+    )
+    live = peak = storage(
+        [
+            *net.parameters(),
+            *net.buffers(),
+            *(
+                state['momentum_buffer']
+                for state in optim.optimizer.state.values()
+            ),
+        ]
+    )
     taken, scratch = {}, set()
     for event in events:
         before = taken.pop(event.extra_fields.ptr, None)
         if event.extra_fields.alloc_size > 0:
             taken[event.extra_fields.ptr] = event
-        elif before and before.parent == event.parent and (
-                'conv' in getattr(event.parent, 'name', '')):
+        elif (
+            before
+            and before.parent == event.parent
+            and ('conv' in getattr(event.parent, 'name', ''))
+        ):
             scratch |= {before.id, event.id}
     for event in events:
         if event.id not in scratch:
@@ -74,15 +89,18 @@ def profiled(model, optim_wrapper, crop, num, warmup):
 @pytest.mark.parametrize('phase', ['warm-up', 'PS-MT', 'supervised'])
 def test_a_computed_peak_is_that_of_real_tensors(phase):
     cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(dict(model=dict(
-        segmentor=NARROW, teachers=dict(init='independent'))))
-    model, num = ((cfg.model.segmentor, 8) if phase == 'supervised' else
-                  (cfg.model, 4))
+    cfg.merge_from_dict(
+        dict(model=dict(segmentor=NARROW, teachers=dict(init='independent')))
+    )
+    model, num = (
+        (cfg.model.segmentor, 8) if phase == 'supervised' else (cfg.model, 4)
+    )
     warmup = phase == 'warm-up'
     args = model, cfg.optim_wrapper
-    peak, = memory.peaks(*args, [((65, 65), num)], warmup=warmup)
+    (peak,) = memory.peaks(*args, [((65, 65), num)], warmup=warmup)
     assert peak == pytest.approx(
-        profiled(*args, (65, 65), num, warmup), rel=0.01)
+        profiled(*args, (65, 65), num, warmup), rel=0.01
+    )
 
 
 def test_cuda_measures_one_network_at_a_time(monkeypatch):
@@ -100,15 +118,19 @@ def test_cuda_measures_one_network_at_a_time(monkeypatch):
 
     monkeypatch.setattr(memory, 'train_step', step)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats',
-                        lambda: alive.append(len(nets)))
+    monkeypatch.setattr(
+        torch.cuda, 'reset_peak_memory_stats', lambda: alive.append(len(nets))
+    )
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: MIB)
     cells = [((65, 65), num) for num in (1, 4, 2)]
     gc.disable()  # or the interpreter may happen to do it
     try:
         for _ in range(2):
             assert memory.peaks(cfg.model, cfg.optim_wrapper, cells) == [
-                MIB, None, MIB]
+                MIB,
+                None,
+                MIB,
+            ]
     finally:
         gc.enable()
     assert alive == [0, 1, 1] * 2
@@ -139,8 +161,9 @@ def test_saved_tensors_make_the_peak():
     assert trace.live == 7 * MIB  # leaf, five results of exp, and x
 
 
-@pytest.mark.parametrize('peak, expected', [
-    (6.3, 8), (6.4, 11), (70, 80), (72, None)])
+@pytest.mark.parametrize(
+    'peak, expected', [(6.3, 8), (6.4, 11), (70, 80), (72, None)]
+)
 def test_the_card_has_room_for_the_allowance(peak, expected):
     smaller = {'PS-MT': peak * 2**29, 'supervised': 99 * 2**30}
     assert memory.card({**smaller, 'PS-MT': peak * 2**30}) == expected
@@ -149,10 +172,24 @@ def test_the_card_has_room_for_the_allowance(peak, expected):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='computes no peaks')
 def test_the_table(monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', [
-        'memory', str(CONFIG), '--batch', '1', '2', '--crop', '65', '--amp',
-        'bfloat16', '--cfg-options', 'model.segmentor.backbone.with_cp=True',
-        'model.teachers.init=independent'])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'memory',
+            str(CONFIG),
+            '--batch',
+            '1',
+            '2',
+            '--crop',
+            '65',
+            '--amp',
+            'bfloat16',
+            '--cfg-options',
+            'model.segmentor.backbone.with_cp=True',
+            'model.teachers.init=independent',
+        ],
+    )
     memory.main()
     out = capsys.readouterr().out
     assert 'Peaks are computed, in GiB, with bfloat16' in out
@@ -160,35 +197,50 @@ def test_the_table(monkeypatch, capsys):
     cfg.model.segmentor.backbone.with_cp = True
     cfg.model.teachers = dict(init='independent')
     columns = [
-        memory.peaks(model, cfg.optim_wrapper, [
-            ((65, 65), share * num) for num in (1, 2)], torch.bfloat16, warmup)
-        for model, share, warmup in ((cfg.model, 1, True),
-                                     (cfg.model, 1, False),
-                                     (cfg.model.segmentor, 2, False))]
+        memory.peaks(
+            model,
+            cfg.optim_wrapper,
+            [((65, 65), share * num) for num in (1, 2)],
+            torch.bfloat16,
+            warmup,
+        )
+        for model, share, warmup in (
+            (cfg.model, 1, True),
+            (cfg.model, 1, False),
+            (cfg.model.segmentor, 2, False),
+        )
+    ]
     for num, line, row in zip((1, 2), out.splitlines()[-2:], zip(*columns)):
         gib = ' | '.join(f'{size / 2**30:.2f}' for size in row)
         assert line == (
             f'| {CONFIG.stem} | 65x65 | {num} + {num} | {gib} | '
-            f'{row[1] / row[2]:.2f} | 8 |')
+            f'{row[1] / row[2]:.2f} | 8 |'
+        )
 
 
 def test_autocast_and_checkpointing_save_memory():
     def peak(amp=None, **backbone):
         cfg = Config.fromfile(CONFIG)
         cfg.model.segmentor.backbone.update(backbone)
-        return memory.peaks(cfg.model.segmentor, cfg.optim_wrapper,
-                            [((64, 64), 16)], amp)[0]
+        return memory.peaks(
+            cfg.model.segmentor, cfg.optim_wrapper, [((64, 64), 16)], amp
+        )[0]
 
     assert peak(torch.bfloat16) < 0.8 * peak()
     assert peak(with_cp=True) < 0.9 * peak()
 
 
-@pytest.mark.parametrize('words, message', [
-    (['nowhere.py'], 'the config nowhere.py does not exist'),
-    ([CONFIG, '--batch', 0], '--batch needs whole numbers of at least 1'),
-    ([f'{CONFIG}'.replace('.py', '_supervised.py')],
-     "trains 'EncoderDecoder': give a config with model.type='PSMT'"),
-])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['nowhere.py'], 'the config nowhere.py does not exist'),
+        ([CONFIG, '--batch', 0], '--batch needs whole numbers of at least 1'),
+        (
+            [f'{CONFIG}'.replace('.py', '_supervised.py')],
+            "trains 'EncoderDecoder': give a config with model.type='PSMT'",
+        ),
+    ],
+)
 def test_a_wrong_word_is_named(monkeypatch, capsys, words, message):
     monkeypatch.setattr(sys, 'argv', ['memory', *map(str, words)])
     with pytest.raises(SystemExit) as error:

@@ -1,4 +1,5 @@
 """What the data check says, on drawn shapes that something was done to."""
+
 import io
 import os
 import re
@@ -25,10 +26,20 @@ TILE = 128  # an image of 64 pixels, enlarged
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp('drawn')
-    subprocess.run([
-        sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
-        '--out', root / 'shapes', '--num-train', '48', '--num-val', '5'
-    ], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [
+            sys.executable,
+            REPO / 'tools/dataset_converters/make_shapes.py',
+            '--out',
+            root / 'shapes',
+            '--num-train',
+            '48',
+            '--num-val',
+            '5',
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return root
 
 
@@ -45,9 +56,12 @@ def run(*options, config=CONFIG, more=()):
     """Exit status and words of the tool, run in this process."""
     words = io.StringIO()
     argv = ['check_data.py', config, *more, '--cfg-options', FEW, *options]
-    with mock.patch.object(sys, 'argv', list(map(str, argv))), \
-            mock.patch.dict(os.environ), \
-            redirect_stdout(words), redirect_stderr(words):
+    with (
+        mock.patch.object(sys, 'argv', list(map(str, argv))),
+        mock.patch.dict(os.environ),
+        redirect_stdout(words),
+        redirect_stderr(words),
+    ):
         try:
             check_data.main()
         except SystemExit as error:
@@ -62,7 +76,7 @@ def listed(shapes, kind):
     path = {
         'labeled': folder / 'semi/1_8/labeled.txt',
         'unlabeled': folder / 'semi/1_8/unlabeled.txt',
-        'validation': folder / 'val.txt'
+        'validation': folder / 'val.txt',
     }[kind]
     return path, path.read_text().split()
 
@@ -96,8 +110,7 @@ def test_fit_data_are_reported_and_drawn(shapes):
     status, words = run()
     assert status == 0 and words.endswith('\nfit\n')
     assert 'WARNING' not in words
-    for kind, count in (('labeled', 6), ('unlabeled', 42),
-                        ('validation', 5)):
+    for kind, count in (('labeled', 6), ('unlabeled', 42), ('validation', 5)):
         path, names = listed(shapes, kind)
         assert len(names) == count
         assert f'{kind}: {count} images, {path}' in words
@@ -105,12 +118,14 @@ def test_fit_data_are_reported_and_drawn(shapes):
         np.array(Image.open(mask(shapes, name)))
         for name in listed(shapes, 'labeled')[1]
     ]
-    for i, name in enumerate(('background', 'disc', 'square', 'triangle',
-                              'ring', 'cross')):
+    for i, name in enumerate(
+        ('background', 'disc', 'square', 'triangle', 'ring', 'cross')
+    ):
         images = sum((m == i).any() for m in masks)
         pixels = sum((m == i).sum() for m in masks)
         assert re.search(
-            rf'{i} {name} +{images} images +{pixels:,} pixels', words)
+            rf'{i} {name} +{images} images +{pixels:,} pixels', words
+        )
     assert 'smallest 64 x 64, median 64 x 64, largest 64 x 64' in words
     assert Path(f'work_dirs/{CONFIG.stem}/check_data.png').exists()
 
@@ -144,31 +159,38 @@ def test_the_sheet_shows_masks_views_and_what_is_mixed(shapes):
 
 
 def test_the_schedule_is_counted_in_passes(shapes):
-    words = run('model.warmup_iters=9', 'model.ramp_iters=21', more=[
-        '--gpus', '2'
-    ])[1]
+    words = run(
+        'model.warmup_iters=9', 'model.ramp_iters=21', more=['--gpus', '2']
+    )[1]
     assert '4 pairs x 2 = 8, learning rate 0.1' in words
     for name, length, labeled, unlabeled in (
-            ('max_iters', 1000, 8000 / 6, 8000 / 42),
-            ('warmup_iters', 9, 12, 72 / 42), ('ramp_iters', 21, 28, 4),
-            ('alternate_every', 6, 8, 48 / 42)):
+        ('max_iters', 1000, 8000 / 6, 8000 / 42),
+        ('warmup_iters', 9, 12, 72 / 42),
+        ('ramp_iters', 21, 28, 4),
+        ('alternate_every', 6, 8, 48 / 42),
+    ):
         assert re.search(
             rf'{name} +{length} = {labeled:.1f} passes over labeled, '
-            rf'{unlabeled:.1f} over', words)
+            rf'{unlabeled:.1f} over',
+            words,
+        )
 
 
 @pytest.mark.parametrize('start, share', [('None', WARMUP), ('a.pth', 0)])
 def test_lengths_that_are_not_given_follow_the_schedule(shapes, start, share):
-    words = run('model.warmup_iters=None', 'model.ramp_iters=None',
-                f'load_from={start}')[1]
+    words = run(
+        'model.warmup_iters=None',
+        'model.ramp_iters=None',
+        f'load_from={start}',
+    )[1]
     assert re.search(rf'warmup_iters +{round(1000 * share)} = ', words)
     assert re.search(rf'ramp_iters +{round(1000 * RAMP)} = ', words)
 
 
 def test_lengths_and_learning_rate_follow_the_processes(shapes):
-    config = child_of_the_config('''
+    config = child_of_the_config("""
 train_cfg = dict(max_iters=400 // int('{{$WORLD_SIZE:1}}'))
-auto_scale_lr = dict(enable=True, base_batch_size=4)''')
+auto_scale_lr = dict(enable=True, base_batch_size=4)""")
     words = run(config=config, more=['--gpus', '2'])[1]
     assert '4 pairs x 2 = 8, learning rate 0.2' in words
     assert re.search(r'max_iters +200 = ', words)
@@ -187,29 +209,36 @@ def test_a_schedule_of_few_passes_is_a_warning(shapes):
     status, words = run('train_cfg.max_iters=14')
     assert status == 0
     assert 'WARNING: 14 iterations of 4 are 9.3 passes over the 6' in words
-    assert 'passes over the 6' not in run('train_cfg.max_iters=14', more=[
-        '--gpus', '2'])[1]
+    assert (
+        'passes over the 6'
+        not in run('train_cfg.max_iters=14', more=['--gpus', '2'])[1]
+    )
 
 
 @pytest.mark.parametrize('option', ['load_from=plain.pth', 'resume=True'])
 def test_teachers_that_nothing_trains_are_a_problem(shapes, option):
     words = run('model.warmup_iters=0')[1]
-    problem, = complaints(words)
+    (problem,) = complaints(words)
     assert problem.startswith('model.warmup_iters=0, and no checkpoint')
     assert run('model.warmup_iters=0', option)[0] == 0
 
 
-@pytest.mark.parametrize('hooks, fine', [
-    ('None', False), ('[]', False), ("[dict(type='EarlyWarningHook')]", False),
-    ("[dict(type='mmseg.TeacherEMAHook')]", True),
-    ("[dict(type='mmseg_psmt.engine.TeacherEMAHook')]", True),
-])
+@pytest.mark.parametrize(
+    'hooks, fine',
+    [
+        ('None', False),
+        ('[]', False),
+        ("[dict(type='EarlyWarningHook')]", False),
+        ("[dict(type='mmseg.TeacherEMAHook')]", True),
+        ("[dict(type='mmseg_psmt.engine.TeacherEMAHook')]", True),
+    ],
+)
 def test_a_missing_clock_is_a_problem(shapes, hooks, fine):
     status, words = run(config=child_of_the_config(f'custom_hooks = {hooks}'))
     assert status == (not fine)
     if not fine:
-        problem, = complaints(words)
-        assert "add it, or take custom_hooks = _base_.psmt.hooks" in problem
+        (problem,) = complaints(words)
+        assert 'add it, or take custom_hooks = _base_.psmt.hooks' in problem
 
 
 def test_another_batch_than_that_of_the_learning_rate_is_a_warning(shapes):
@@ -251,7 +280,7 @@ def test_a_leak_into_the_validation_is_a_problem(shapes, kind):
     path.write_text('\n'.join([*names, 'another_name']))
     status, words = run()
     assert status == 1
-    problem, = complaints(words)
+    (problem,) = complaints(words)
     assert str(copy) in problem and str(path) in problem
     assert 'validation' in problem and 'take the shared' in problem
 
@@ -265,9 +294,12 @@ def test_broken_files_are_problems(shapes, kind):
     status, words = run()
     assert status == 1
     problems = complaints(words)
-    for path in (image(shapes, first), mask(shapes, second),
-                 image(shapes, third)):
-        problem, = (p for p in problems if p.startswith(str(path)))
+    for path in (
+        image(shapes, first),
+        mask(shapes, second),
+        image(shapes, third),
+    ):
+        (problem,) = (p for p in problems if p.startswith(str(path)))
         assert 'cannot be read (' in problem and kind in problem
 
 
@@ -277,7 +309,7 @@ def test_ids_that_are_no_class_are_problems(shapes, kind):
     repaint(path, lambda ids: np.where(ids == 0, 9, ids))
     status, words = run()
     assert status == 1
-    problem, = complaints(words)
+    (problem,) = complaints(words)
     assert str(path) in problem and '[9]' in problem
     assert '6 classes' in problem and 'mend' in problem
 
@@ -313,8 +345,11 @@ def test_different_problems_are_found_in_one_run(shapes):
     status, words = run('model.segmentor.decode_head.num_classes=7')
     assert status == 1
     problems = '\n'.join(complaints(words))
-    for path in (image(shapes, first), mask(shapes, second),
-                 mask(shapes, third)):
+    for path in (
+        image(shapes, first),
+        mask(shapes, second),
+        mask(shapes, third),
+    ):
         assert problems.count(f'{path} ') >= 1
     assert 'stands in the labeled list' in problems
     assert 'unlabeled.txt does not exist' in problems
@@ -322,12 +357,15 @@ def test_different_problems_are_found_in_one_run(shapes):
     assert 'num_classes is 7, but the validation' in problems
 
 
-@pytest.mark.parametrize('option, named', [
-    ('model.teachers.decay=2', 'teachers.decay'),
-    ('model.ema_decay=0.9', 'It is model.teachers.decay'),
-    ('train_dataloader.dataset.labeled.metainfo=None', 'no classes'),
-    ('val_dataloader.dataset.data_root=gone', 'gone does not exist'),
-])
+@pytest.mark.parametrize(
+    'option, named',
+    [
+        ('model.teachers.decay=2', 'teachers.decay'),
+        ('model.ema_decay=0.9', 'It is model.teachers.decay'),
+        ('train_dataloader.dataset.labeled.metainfo=None', 'no classes'),
+        ('val_dataloader.dataset.data_root=gone', 'gone does not exist'),
+    ],
+)
 def test_a_config_that_cannot_work_is_a_problem(shapes, option, named):
     status, words = run(option)
     assert status == 1
@@ -341,18 +379,18 @@ def test_images_of_different_sizes_make_no_batch(shapes):
                 picture.resize((70, 70), 0).save(path)
     status, words = run()
     assert status == 1
-    problem, = complaints(words)
+    (problem,) = complaints(words)
     assert 'no batch' in problem and '70, 70' in problem
     assert 'data_preprocessor' in problem
 
 
 def child_of_the_config(text):
-    Path('child.py').write_text(f'''
+    Path('child.py').write_text(f"""
 _base_ = '{CONFIG}'
 load = dict(type='LoadImageFromFile')
 pack = dict(type='PackSegInputs')
 views = dict(type='MultiView', weak=[pack], strong=[pack])
-{text}''')
+{text}""")
     return 'child.py'
 
 
@@ -366,17 +404,18 @@ def test_images_below_the_crop_are_counted_and_padding_measured(shapes):
     for name, height in zip(names, [*range(90, 131), 110]):
         with Image.open(image(shapes, name)) as picture:
             picture.resize((64, height)).save(image(shapes, name))
-    status, words = run(config=child_of_the_config("""
+    status, words = run(
+        config=child_of_the_config("""
 crop = dict(type='RandomCrop', crop_size=(80, 80))
 train_dataloader = dict(
     dataset=dict(unlabeled=dict(pipeline=[load, crop, views])))
 model = dict(data_preprocessor=dict(size=(80, 80)))
-"""))
+""")
+    )
     assert status == 0
     labeled, unlabeled = words.split('unlabeled: ')[:2]
     assert '6 are smaller' in labeled and '80 x 80' in labeled
-    assert ('smallest 90 x 64, median 110 x 64, largest 130 x 64'
-            in unlabeled)
+    assert 'smallest 90 x 64, median 110 x 64, largest 130 x 64' in unlabeled
     assert '42 are smaller' in unlabeled and '80 x 80' in unlabeled
     assert 'batch: 20.0% of its unlabeled pixels are padding' in words
 
@@ -386,7 +425,10 @@ def call(tool, *words):
     done = subprocess.run(
         [sys.executable, REPO / 'tools' / tool, *words],
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     return done.returncode, done.stdout
 
 
@@ -411,32 +453,52 @@ train_dataloader = dict(dataset=dict(unlabeled=unlabeled))
     assert 'photos/train_00000.jpg' in words
     assert 'unlabeled: 47 images, photos' in words
     status, words = call(
-        'check_data.py', child, '--cfg-options', 'val_dataloader.dataset.'
-        'data_root=gone', 'train_dataloader.dataset.unlabeled.broken=refuse')
+        'check_data.py',
+        child,
+        '--cfg-options',
+        'val_dataloader.dataset.data_root=gone',
+        'train_dataloader.dataset.unlabeled.broken=refuse',
+    )
     assert status == 1 and 'Traceback' not in words
     assert 'gone does not exist' in words and "broken='skip'" in words
     status, words = call(
-        'train.py', child, '--work-dir', 'run', '--cfg-options', FEW,
-        'train_cfg.max_iters=2', 'model.warmup_iters=1',
-        'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
+        'train.py',
+        child,
+        '--work-dir',
+        'run',
+        '--cfg-options',
+        FEW,
+        'train_cfg.max_iters=2',
+        'model.warmup_iters=1',
+        'train_dataloader.num_workers=0',
+        'val_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
-        'val_dataloader.persistent_workers=False')
+        'val_dataloader.persistent_workers=False',
+    )
     assert status == 0, words
     assert list(Path('run').glob('*/vis_data/vis_image/pseudo_labels_2.png'))
 
 
-@pytest.mark.parametrize('config, named', [
-    (REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py',
-     'EncoderDecoder'),
-    (REPO / 'configs/_base_/models/deeplabv3plus_r18-d16.py', 'dataset'),
-    ('gone.py', 'gone.py'),
-])
+@pytest.mark.parametrize(
+    'config, named',
+    [
+        (
+            REPO / 'configs/psmt/deeplabv3plus_r18_shapes_1-8_supervised.py',
+            'EncoderDecoder',
+        ),
+        (REPO / 'configs/_base_/models/deeplabv3plus_r18-d16.py', 'dataset'),
+        ('gone.py', 'gone.py'),
+    ],
+)
 def test_other_configs_are_refused(shapes, config, named):
     status, words = run(config=config)
     assert status == 1 and named in words and 'PS-MT' in words
 
 
 def test_a_schedule_in_epochs_is_refused(shapes):
-    status, words = run(config=child_of_the_config(
-        "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop')"))
+    status, words = run(
+        config=child_of_the_config(
+            "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop')"
+        )
+    )
     assert status == 1 and 'max_iters' in words and 'endless' in words

@@ -1,4 +1,5 @@
 """Hostile arguments: one line that names them, and nothing written."""
+
 import io
 import os
 import pickle
@@ -27,9 +28,8 @@ RESULTS = 'analysis_tools/results'
 
 
 class Bomb:
-
     def __reduce__(self):
-        return Path.touch, (Path('boom'), )
+        return Path.touch, (Path('boom'),)
 
 
 @pytest.fixture
@@ -51,16 +51,24 @@ def place(tmp_path, monkeypatch):
     torch.save([1], 'list.pth')
     torch.save(dict(meta=None), 'meta.pth')
     torch.save(dict(meta=dict(cfg='('), state_dict={}), 'cfg.pth')
-    torch.save(dict(meta=dict(cfg='import os; os.mkdir("boom")\n'
-                              'model = dict(type="PSMT", segmentor=dict())'),
-                    state_dict={}), 'code.pth')
+    torch.save(
+        dict(
+            meta=dict(
+                cfg='import os; os.mkdir("boom")\n'
+                'model = dict(type="PSMT", segmentor=dict())'
+            ),
+            state_dict={},
+        ),
+        'code.pth',
+    )
     Path('run/20200101_000000/vis_data').mkdir(parents=True)
     Path('run/20200101_000000/20200101_000000.log').write_text('x')
     Path('run/20200101_000000/vis_data/scalars.json').write_text('{')
     Path('run/20200101_000000/vis_data/config.py').write_text('(')
     shutil.copytree('run', 'other')
     Path('other/20200101_000000/vis_data/scalars.json').write_text(
-        '{"mIoU": 1.0, "step": 2}')
+        '{"mIoU": 1.0, "step": 2}'
+    )
     Path('run/test/20200101_000000').mkdir(parents=True)
     Path('run/test/20200101_000000/20200101_000000.json').write_text('{')
     return tmp_path
@@ -68,11 +76,16 @@ def place(tmp_path, monkeypatch):
 
 def tree():
     """All below the working directory, and in the repository's folders."""
-    found = {path: (path.stat().st_mtime_ns, path.stat().st_size)
-             for path in Path().rglob('*')}
+    found = {
+        path: (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in Path().rglob('*')
+    }
     for folder in (REPO, REPO / 'docs', REPO / 'configs', *TOOLS):
-        found.update((path, path.stat().st_mtime_ns)
-                     for path in folder.iterdir() if path.is_file())
+        found.update(
+            (path, path.stat().st_mtime_ns)
+            for path in folder.iterdir()
+            if path.is_file()
+        )
     return found
 
 
@@ -82,9 +95,12 @@ def call(tool, *argv):
     old = sys.argv
     sys.argv = [tool, *map(str, argv)]
     try:
-        with mock.patch.dict(os.environ), \
-                redirect_stdout(words), redirect_stderr(words):
-            path, = (REPO / 'tools').rglob(f'{tool}.py')
+        with (
+            mock.patch.dict(os.environ),
+            redirect_stdout(words),
+            redirect_stderr(words),
+        ):
+            (path,) = (REPO / 'tools').rglob(f'{tool}.py')
             runpy.run_path(str(path), run_name='__main__')
     except SystemExit as error:
         if isinstance(error.code, int):
@@ -95,68 +111,77 @@ def call(tool, *argv):
     return 0, words.getvalue()
 
 
-@pytest.mark.parametrize('words, named', [
-    ('make_splits gone.py --labeled 1/2 --out out', 'gone.py'),
-    ('make_splits folder --labeled 1/2 --out out', 'folder'),
-    ('make_splits text.py --labeled 1/2 --out out', 'text.py'),
-    ('make_splits none.py --labeled 1/2 --out out', 'train_dataloader'),
-    (f'make_splits {CONFIG} --import gone.txt --out out', 'train_dataloader'),
-    (f'make_splits {CONFIG} --labeled 1/2 --out empty.pth/a/b', 'empty.pth'),
-    (f'make_splits {CONFIG} --labeled 1/2 --out empty.pth', 'empty.pth'),
-    ('check_data gone.py', 'gone.py'),
-    ('check_data folder', 'folder'),
-    ('check_data text.py', 'text.py'),
-    ('check_data none.py', 'none.py'),
-    (f'check_data {CONFIG} --out folder', 'folder'),
-    (f'check_data {CONFIG} --out {CONFIG}', CONFIG),
-    ('export gone.pth out.pth', 'gone.pth'),
-    ('export folder out.pth', 'folder'),
-    ('export empty.pth out.pth', 'empty.pth'),
-    ('export cut.pth out.pth', 'cut.pth'),
-    ('export bomb.pth out.pth', 'bomb.pth'),
-    ('export pickle.pth out.pth', 'pickle.pth'),
-    ('export list.pth out.pth', 'list.pth'),
-    ('export meta.pth out.pth', 'meta.pth'),
-    ('export cfg.pth out.pth', 'cfg.pth'),
-    ('export code.pth out.pth', 'code.pth'),
-    ('export bomb.pth bomb.pth', 'bomb.pth'),
-    ('export bomb.pth text.pth', 'text.py'),
-    ('export bomb.pth empty.pth/out.pth', 'empty.pth'),
-    ('prepare_data voc gone.tar --out out', 'gone.tar'),
-    ('prepare_data voc folder --out out', 'folder'),
-    ('prepare_data voc empty.pth --out out', 'empty.pth'),
-    ('prepare_data cityscapes bomb.pth --out empty.pth', 'empty.pth'),
-    ('make_shapes --out empty.pth', 'empty.pth'),
-    ('make_shapes --out empty.pth/a', 'empty.pth'),
-    ('make_shapes --out run', 'run'),
-    (f'{RESULTS} gone', 'gone'),
-    (f'{RESULTS} empty.pth', 'empty.pth'),
-    (f'{RESULTS} folder', 'folder holds no log'),
-    (f'{RESULTS} folder --validation', 'folder holds no log'),
-    (f'{RESULTS} run', 'scalars.json cannot be read'),
-    (f'{RESULTS} other --validation', 'vis_data/config.py cannot be read'),
-    (f'{RESULTS} other.csv', 'other.csv holds no records'),
-    (f'{RESULTS} run --plot folder', 'folder'),
-    ('reproduce gone.py', 'gone.py'),
-    ('reproduce folder', 'folder'),
-    ('reproduce text.py --list', 'text.py'),
-    ('reproduce none.py --list', 'none.py'),
-    (f'reproduce {CONFIG} --seeds -1', '-1'),
-    (f'reproduce {CONFIG} --gpus 0', '--gpus'),
-    (f'reproduce {CONFIG} --jobs 0', '--jobs'),
-    (f'reproduce {CONFIG} --jobs 2 --gpus 2', '--jobs'),
-    (f'reproduce {CONFIG} --vary gone', 'gone'),
-    (f'reproduce {CONFIG} --vary a={"b" * 256}', '255 bytes'),
-    (f'reproduce {CONFIG} --work-dirs empty.pth', 'empty.pth'),
-    (f'reproduce {CONFIG} --csv empty.pth/a.csv', '--csv'),
-    (f'reproduce {CONFIG} --csv folder', '--csv'),
-    (f'reproduce {CONFIG} --csv other.csv', 'other.csv holds no records'),
-    ('draw_predictions gone --out a.png', 'gone'),
-    ('draw_predictions a=gone --out a.png', 'a=gone'),
-    ('draw_predictions a=run --out a.png', 'a=run'),
-    ('list_heads --out folder', 'folder'),
-    ('list_heads --out gone/a.md', 'gone'),
-])
+@pytest.mark.parametrize(
+    'words, named',
+    [
+        ('make_splits gone.py --labeled 1/2 --out out', 'gone.py'),
+        ('make_splits folder --labeled 1/2 --out out', 'folder'),
+        ('make_splits text.py --labeled 1/2 --out out', 'text.py'),
+        ('make_splits none.py --labeled 1/2 --out out', 'train_dataloader'),
+        (
+            f'make_splits {CONFIG} --import gone.txt --out out',
+            'train_dataloader',
+        ),
+        (
+            f'make_splits {CONFIG} --labeled 1/2 --out empty.pth/a/b',
+            'empty.pth',
+        ),
+        (f'make_splits {CONFIG} --labeled 1/2 --out empty.pth', 'empty.pth'),
+        ('check_data gone.py', 'gone.py'),
+        ('check_data folder', 'folder'),
+        ('check_data text.py', 'text.py'),
+        ('check_data none.py', 'none.py'),
+        (f'check_data {CONFIG} --out folder', 'folder'),
+        (f'check_data {CONFIG} --out {CONFIG}', CONFIG),
+        ('export gone.pth out.pth', 'gone.pth'),
+        ('export folder out.pth', 'folder'),
+        ('export empty.pth out.pth', 'empty.pth'),
+        ('export cut.pth out.pth', 'cut.pth'),
+        ('export bomb.pth out.pth', 'bomb.pth'),
+        ('export pickle.pth out.pth', 'pickle.pth'),
+        ('export list.pth out.pth', 'list.pth'),
+        ('export meta.pth out.pth', 'meta.pth'),
+        ('export cfg.pth out.pth', 'cfg.pth'),
+        ('export code.pth out.pth', 'code.pth'),
+        ('export bomb.pth bomb.pth', 'bomb.pth'),
+        ('export bomb.pth text.pth', 'text.py'),
+        ('export bomb.pth empty.pth/out.pth', 'empty.pth'),
+        ('prepare_data voc gone.tar --out out', 'gone.tar'),
+        ('prepare_data voc folder --out out', 'folder'),
+        ('prepare_data voc empty.pth --out out', 'empty.pth'),
+        ('prepare_data cityscapes bomb.pth --out empty.pth', 'empty.pth'),
+        ('make_shapes --out empty.pth', 'empty.pth'),
+        ('make_shapes --out empty.pth/a', 'empty.pth'),
+        ('make_shapes --out run', 'run'),
+        (f'{RESULTS} gone', 'gone'),
+        (f'{RESULTS} empty.pth', 'empty.pth'),
+        (f'{RESULTS} folder', 'folder holds no log'),
+        (f'{RESULTS} folder --validation', 'folder holds no log'),
+        (f'{RESULTS} run', 'scalars.json cannot be read'),
+        (f'{RESULTS} other --validation', 'vis_data/config.py cannot be read'),
+        (f'{RESULTS} other.csv', 'other.csv holds no records'),
+        (f'{RESULTS} run --plot folder', 'folder'),
+        ('reproduce gone.py', 'gone.py'),
+        ('reproduce folder', 'folder'),
+        ('reproduce text.py --list', 'text.py'),
+        ('reproduce none.py --list', 'none.py'),
+        (f'reproduce {CONFIG} --seeds -1', '-1'),
+        (f'reproduce {CONFIG} --gpus 0', '--gpus'),
+        (f'reproduce {CONFIG} --jobs 0', '--jobs'),
+        (f'reproduce {CONFIG} --jobs 2 --gpus 2', '--jobs'),
+        (f'reproduce {CONFIG} --vary gone', 'gone'),
+        (f'reproduce {CONFIG} --vary a={"b" * 256}', '255 bytes'),
+        (f'reproduce {CONFIG} --work-dirs empty.pth', 'empty.pth'),
+        (f'reproduce {CONFIG} --csv empty.pth/a.csv', '--csv'),
+        (f'reproduce {CONFIG} --csv folder', '--csv'),
+        (f'reproduce {CONFIG} --csv other.csv', 'other.csv holds no records'),
+        ('draw_predictions gone --out a.png', 'gone'),
+        ('draw_predictions a=gone --out a.png', 'a=gone'),
+        ('draw_predictions a=run --out a.png', 'a=run'),
+        ('list_heads --out folder', 'folder'),
+        ('list_heads --out gone/a.md', 'gone'),
+    ],
+)
 def test_a_user_error_is_named_and_writes_nothing(place, words, named):
     tool, *argv = words.split()
     before = tree()
@@ -166,24 +191,39 @@ def test_a_user_error_is_named_and_writes_nothing(place, words, named):
     assert tree() == before
 
 
-@pytest.mark.parametrize('words', [
-    'make_shapes --out new/shapes --num-train 40 --num-val 1 --size 32',
-    'list_heads --out heads.md',
-    'check_data CONFIG --out sheet/a.png --cfg-options '
-    'train_dataloader.batch_size=2',
-    'make_splits CONFIG --labeled 1/2 --out lists'])
+@pytest.mark.parametrize(
+    'words',
+    [
+        'make_shapes --out new/shapes --num-train 40 --num-val 1 --size 32',
+        'list_heads --out heads.md',
+        'check_data CONFIG --out sheet/a.png --cfg-options '
+        'train_dataloader.batch_size=2',
+        'make_splits CONFIG --labeled 1/2 --out lists',
+    ],
+)
 def test_tools_write_where_they_were_told(place, words):
     if 'CONFIG' in words:
-        call('make_shapes', '--out', 'shapes', '--num-train', 40, '--num-val',
-             1, '--size', 32)
+        call(
+            'make_shapes',
+            '--out',
+            'shapes',
+            '--num-train',
+            40,
+            '--num-val',
+            1,
+            '--size',
+            32,
+        )
     before = tree()
     tool, *argv = words.replace('CONFIG', CONFIG).split()
     call(tool, *argv)
     out = Path(argv[argv.index('--out') + 1])
     assert out.exists()
-    after = {path: seen for path, seen in tree().items()
-             if out not in (path, *path.parents)
-             and path not in out.parents}
+    after = {
+        path: seen
+        for path, seen in tree().items()
+        if out not in (path, *path.parents) and path not in out.parents
+    }
     assert after == {path: before[path] for path in after}
     assert before.keys() <= tree().keys()
 
@@ -238,12 +278,17 @@ def tiny(place):
 BACKBONE = 'model.backbone.init_cfg'
 
 
-@pytest.mark.parametrize('words', [
-    'train tiny.py --cfg-options load_from=bomb.pth',
-    'train tiny.py --resume --cfg-options load_from=bomb.pth',
-    f'train tiny.py --cfg-options {BACKBONE}.type=Pretrained '
-    f'{BACKBONE}.checkpoint=bomb.pth',
-    'test tiny.py bomb.pth', 'test tiny.py pickle.pth'])
+@pytest.mark.parametrize(
+    'words',
+    [
+        'train tiny.py --cfg-options load_from=bomb.pth',
+        'train tiny.py --resume --cfg-options load_from=bomb.pth',
+        f'train tiny.py --cfg-options {BACKBONE}.type=Pretrained '
+        f'{BACKBONE}.checkpoint=bomb.pth',
+        'test tiny.py bomb.pth',
+        'test tiny.py pickle.pth',
+    ],
+)
 def test_code_in_a_checkpoint_is_not_run(tiny, words):
     tool, *argv = words.split()
     code, message = call(tool, *argv)
@@ -261,15 +306,32 @@ def test_code_in_a_checkpoint_is_run_where_that_is_allowed(tiny, monkeypatch):
 
 @pytest.mark.parametrize('path', [CONFIG, PLAIN, None])
 def test_the_config_in_a_checkpoint_is_read_as_python_would(path):
-    cfg = Config.fromfile(path) if path else Config({
-        'a': [dict(b=-1.5, c=(1, 'x')), {}], 'd': {'e f': {1: None}, 'g': {}},
-        'h': {'i': dict(j=True, k={'l-m': [()]})}})
+    cfg = (
+        Config.fromfile(path)
+        if path
+        else Config(
+            {
+                'a': [dict(b=-1.5, c=(1, 'x')), {}],
+                'd': {'e f': {1: None}, 'g': {}},
+                'h': {'i': dict(j=True, k={'l-m': [()]})},
+            }
+        )
+    )
     assert export.config_of(cfg.pretty_text).to_dict() == cfg.to_dict()
 
 
-@pytest.mark.parametrize('text', [
-    'import os', 'a = open("boom", "w")', 'a = dict(**{}, b=1)',
-    'open("boom", "w")', 'a = [dict(b=open("boom", "w"))]', 'a.b = 1', '('])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'import os',
+        'a = open("boom", "w")',
+        'a = dict(**{}, b=1)',
+        'open("boom", "w")',
+        'a = [dict(b=open("boom", "w"))]',
+        'a.b = 1',
+        '(',
+    ],
+)
 def test_code_in_the_config_of_a_checkpoint_is_not_run(place, text):
     with pytest.raises((AttributeError, SyntaxError, ValueError)):
         export.config_of(text)

@@ -1,4 +1,5 @@
 """From a config of mmseg to PS-MT, by tools/init.py."""
+
 import io
 import os
 import runpy
@@ -25,7 +26,7 @@ from mmseg.registry import (
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[2]
-OLD = '''
+OLD = """
 default_scope = 'mmseg'
 crop_size = (32, 48)
 images = dict(
@@ -88,8 +89,8 @@ default_hooks = dict(
                     save_best='mIoU'),
     logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False))
 log_processor = dict(by_epoch=False)
-'''
-PURE = '''
+"""
+PURE = """
 from mmcv.transforms import LoadImageFromFile, RandomFlip
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import CheckpointHook, LoggerHook
@@ -152,7 +153,7 @@ test_cfg = dict(type=TestLoop)
 default_hooks = dict(
     logger=dict(type=LoggerHook, interval=1),
     checkpoint=dict(type=CheckpointHook, interval=10))
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -160,16 +161,18 @@ def drawn(tmp_path_factory):
     """5 labeled and 2 validation images with masks, 6 photos."""
     root = tmp_path_factory.mktemp('drawn')
     rng = np.random.default_rng(0)
-    for folder, masks, count in (('data/images', 'data/masks', 5),
-                                 ('data/val', 'data/val_masks', 2),
-                                 ('photos', None, 6)):
+    for folder, masks, count in (
+        ('data/images', 'data/masks', 5),
+        ('data/val', 'data/val_masks', 2),
+        ('photos', None, 6),
+    ):
         (root / folder).mkdir(parents=True)
         if masks:
             (root / masks).mkdir()
         for i in range(count):
             image = rng.integers(0, 256, (60, 70 + i, 3), np.uint8)
             ids = np.zeros(image.shape[:2], np.uint8)
-            ids[10:40, 10 + i:40] = 1
+            ids[10:40, 10 + i : 40] = 1
             image[ids == 1] //= 4
             Image.fromarray(image).save(root / folder / f'{i}.jpg')
             if masks:
@@ -193,12 +196,17 @@ def project(drawn, tmp_path, monkeypatch):
 def run(*words, check=True):
     """Exit status and words of the tool, run in this process."""
     said, tool = io.StringIO(), Path('tools/init.py')
-    with redirect_stdout(said), redirect_stderr(said), \
-            mock.patch.dict(os.environ):
+    with (
+        redirect_stdout(said),
+        redirect_stderr(said),
+        mock.patch.dict(os.environ),
+    ):
         main = runpy.run_path(str(tool))['main']
         own = {} if check else dict(check=lambda path, gpus: 0)
-        with mock.patch.object(sys, 'argv', [str(tool), *map(str, words)]), \
-                mock.patch.dict(main.__globals__, own):
+        with (
+            mock.patch.object(sys, 'argv', [str(tool), *map(str, words)]),
+            mock.patch.dict(main.__globals__, own),
+        ):
             try:
                 main()
             except SystemExit as error:
@@ -218,22 +226,41 @@ def converted(text='', *words, base='old', check=False):
         Path('mine.py').write_text(f"_base_ = 'old.py'\n{text}")
     else:
         Path('mine.py').write_text(f'{PURE}\n{text}')
-    status, said = run('mine.py', '--unlabeled', 'photos', '--out', 'semi.py',
-                       *words, check=check)
+    status, said = run(
+        'mine.py',
+        '--unlabeled',
+        'photos',
+        '--out',
+        'semi.py',
+        *words,
+        check=check,
+    )
     assert status == 0, said
-    return (*(Config.fromfile(f'{name}.py') for name in
-              ('semi', 'semi_supervised', 'mine')), said)
+    return (
+        *(
+            Config.fromfile(f'{name}.py')
+            for name in ('semi', 'semi_supervised', 'mine')
+        ),
+        said,
+    )
 
 
 def plain(cfg):
     """A config without types that are classes."""
-    return {key: value for key, value in cfg.to_dict().items()
-            if not key.startswith('__')}
+    return {
+        key: value
+        for key, value in cfg.to_dict().items()
+        if not key.startswith('__')
+    }
 
 
 def kinds(pipeline):
-    return [step['type'] if isinstance(step['type'], str) else
-            step['type'].__name__ for step in pipeline]
+    return [
+        step['type']
+        if isinstance(step['type'], str)
+        else step['type'].__name__
+        for step in pipeline
+    ]
 
 
 def built(cfg):
@@ -248,10 +275,15 @@ def built(cfg):
 def trained(cfg, iters=2):
     """A runner after some iterations."""
     cfg = Config(plain(cfg))  # without classes, as it is dumped
-    cfg.merge_from_dict({
-        'train_cfg.max_iters': iters, 'train_cfg.val_interval': iters,
-        'work_dir': 'run', 'log_level': 'ERROR',
-        'experiment_name': f'run{time.time()}'})
+    cfg.merge_from_dict(
+        {
+            'train_cfg.max_iters': iters,
+            'train_cfg.val_interval': iters,
+            'work_dir': 'run',
+            'log_level': 'ERROR',
+            'experiment_name': f'run{time.time()}',
+        }
+    )
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert runner.iter == iters
@@ -261,11 +293,13 @@ def trained(cfg, iters=2):
 def test_a_config_with_base_files(project):
     semi, twin, mine, said = converted(check=True)
     assert said.splitlines()[-6:] == [
-        'fit', '', 'Train both, and compare them:',
+        'fit',
+        '',
+        'Train both, and compare them:',
         'python tools/train.py semi_supervised.py',
         'python tools/train.py semi.py',
         'python tools/analysis_tools/results.py --validation '
-        'work_dirs/semi_supervised work_dirs/semi'
+        'work_dirs/semi_supervised work_dirs/semi',
     ]
     assert plain(twin) == plain(mine)
     assert semi.model.type == 'PSMT' and semi.model.segmentor == mine.model
@@ -275,8 +309,12 @@ def test_a_config_with_base_files(project):
     assert data.unlabeled.images == 'photos'
     assert data.unlabeled.pipeline[:-1] == [
         dict(type='LoadImageFromFile'),
-        dict(type='RandomResize', scale=(96, 48), ratio_range=(0.5, 2.0),
-             keep_ratio=True),
+        dict(
+            type='RandomResize',
+            scale=(96, 48),
+            ratio_range=(0.5, 2.0),
+            keep_ratio=True,
+        ),
         dict(type='RandomCrop', crop_size=(32, 48)),
         dict(type='RandomFlip', prob=0.5),
     ]
@@ -285,28 +323,37 @@ def test_a_config_with_base_files(project):
     assert semi.train_dataloader.sampler == dict(type='PairSampler')
     assert semi.custom_hooks == psmt.hooks
     assert semi.default_hooks.checkpoint == dict(
-        mine.default_hooks.checkpoint, type='ReliableCheckpointHook')
-    assert semi.val_evaluator == semi.test_evaluator == dict(
-        type='TeacherStudentIoUMetric', iou_metrics=['mIoU', 'mFscore'])
+        mine.default_hooks.checkpoint, type='ReliableCheckpointHook'
+    )
+    assert (
+        semi.val_evaluator
+        == semi.test_evaluator
+        == dict(
+            type='TeacherStudentIoUMetric', iou_metrics=['mIoU', 'mFscore']
+        )
+    )
     for key in ('train_cfg', 'param_scheduler', 'optim_wrapper'):
         assert semi[key] == mine[key]
     text = Path('semi.py').read_text()
     assert len(text.splitlines()) < 40
     assert max(map(len, text.splitlines())) < 80
     assert 'LoadAnnotations, cat_max_ratio of RandomCrop' in ' '.join(
-        line.lstrip('# ') for line in text.splitlines())
+        line.lstrip('# ') for line in text.splitlines()
+    )
 
 
 @pytest.mark.parametrize('base', ['old', 'pure'])
 def test_what_is_written_trains(project, base, monkeypatch):
     """With several losses, an auxiliary head and accumulated gradients."""
     # half of the time went into the layout of dumped configs
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode',
-                        lambda text, **kwargs: (text, True))
+    monkeypatch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
+    )
     loss = """[dict(type={0}, loss_name='loss_ce'),
         dict(type={0}, loss_name='loss_2', loss_weight=0.4)]"""
     loss = loss.format(
-        "'CrossEntropyLoss'" if base == 'old' else 'CrossEntropyLoss')
+        "'CrossEntropyLoss'" if base == 'old' else 'CrossEntropyLoss'
+    )
     if base == 'old':
         text = f"""
 head = dict(_base_.model.decode_head, in_channels=16, in_index=2)
@@ -335,14 +382,18 @@ def test_a_config_in_pure_python(project):
     for cfg in (semi, twin):
         # 5 images make 3 batches of 2
         assert cfg.train_cfg == dict(
-            type='IterBasedTrainLoop', max_iters=60, val_interval=15)
+            type='IterBasedTrainLoop', max_iters=60, val_interval=15
+        )
         one, two = plain(cfg)['param_scheduler']
         assert one == plain(mine)['param_scheduler'][0]
         assert {**two, 'type': ''} == dict(
-            type='', power=0.9, begin=3, end=60, by_epoch=False)
+            type='', power=0.9, begin=3, end=60, by_epoch=False
+        )
         hooks = cfg.default_hooks
         assert (hooks.checkpoint.by_epoch, hooks.checkpoint.interval) == (
-            False, 30)
+            False,
+            30,
+        )
         assert hooks.logger.log_metric_by_epoch is False
         assert hooks.logger.interval == 1
         assert cfg.log_processor.by_epoch is False
@@ -355,10 +406,15 @@ def test_a_config_in_pure_python(project):
     data = semi.train_dataloader.dataset
     assert data.labeled == mine.train_dataloader.dataset
     assert kinds(data.unlabeled.pipeline) == [
-        'LoadImageFromFile', 'RandomCrop', 'RandomFlip', 'MultiView']
+        'LoadImageFromFile',
+        'RandomCrop',
+        'RandomFlip',
+        'MultiView',
+    ]
     assert semi.model.segmentor == mine.model
     assert semi.val_evaluator == dict(
-        type='TeacherStudentIoUMetric', iou_metrics=['mIoU'])
+        type='TeacherStudentIoUMetric', iou_metrics=['mIoU']
+    )
     assert semi.default_hooks.checkpoint.type == 'ReliableCheckpointHook'
 
 
@@ -378,10 +434,15 @@ def test_pure_python_imports_what_has_a_python_name(project):
     Path('tools').unlink()
     Path('configs').unlink()
     Path('tools').symlink_to('ps-mt/tools')
-    with mock.patch('os.path.abspath', lambda path, real=os.path.abspath: (
-            real(f'ps-mt/{path}' if path == 'tools/init.py' else path))):
-        status, said = run('my_config.py', '--unlabeled', 'photos', '--force',
-                           check=False)
+    with mock.patch(
+        'os.path.abspath',
+        lambda path, real=os.path.abspath: real(
+            f'ps-mt/{path}' if path == 'tools/init.py' else path
+        ),
+    ):
+        status, said = run(
+            'my_config.py', '--unlabeled', 'photos', '--force', check=False
+        )
     assert status == 0, said
     assert 'psmt = dict(' in Path('my_config_psmt.py').read_text()
     assert plain(Config.fromfile('my_config_psmt.py')) == one
@@ -405,33 +466,45 @@ custom_hooks = [dict(type='EMAHook', begin_epoch=3)]
 def test_every_length_in_epochs_becomes_iterations(project):
     semi, twin, _, said = converted(EPOCHS)
     assert twin.train_cfg == dict(  # 3 iterations each
-        type='IterBasedTrainLoop', max_iters=30, val_begin=6, val_interval=3)
+        type='IterBasedTrainLoop', max_iters=30, val_begin=6, val_interval=3
+    )
     linear, multi, step, cosine, exponential, plateau, poly = (
-        twin.param_scheduler)
+        twin.param_scheduler
+    )
     assert linear == dict(
-        type='LinearLR', start_factor=.1, end=3, by_epoch=False)
+        type='LinearLR', start_factor=0.1, end=3, by_epoch=False
+    )
     assert multi.milestones == [12, 24] and step.step_size == 9
     assert cosine.T_max == 27
     assert exponential.gamma**3 == pytest.approx(0.5)
     assert plateau == dict(type='ReduceOnPlateauLR', monitor='mIoU', end=10)
     assert poly == dict(type='PolyLR', by_epoch=False, end=7)
-    assert not any(each.by_epoch for each in twin.param_scheduler
-                   if each is not plateau)
+    assert not any(
+        each.by_epoch for each in twin.param_scheduler if each is not plateau
+    )
     assert twin.default_hooks.checkpoint == dict(
-        type='CheckpointHook', interval=6, by_epoch=False)
+        type='CheckpointHook', interval=6, by_epoch=False
+    )
     assert 'begin_epoch of EMAHook' in said
     assert semi.custom_hooks[0] == dict(type='EMAHook', begin_epoch=3)
     assert len(semi.custom_hooks) > 1
 
 
-@pytest.mark.parametrize('text, words, iters', [
-    ('', ['--gpus', 2], 20),  # 2 batches of 4
-    ('train_dataloader = dict(drop_last=True)', [], 20),
-    ("""train_dataloader = dict(dataset=dict(
+@pytest.mark.parametrize(
+    'text, words, iters',
+    [
+        ('', ['--gpus', 2], 20),  # 2 batches of 4
+        ('train_dataloader = dict(drop_last=True)', [], 20),
+        (
+            """train_dataloader = dict(dataset=dict(
         _delete_=True, type='RepeatDataset', times=4,
-        dataset=_base_.train_dataloader.dataset))""", [], 100),
-    ('', ['--max-iters', 50], 50),
-])
+        dataset=_base_.train_dataloader.dataset))""",
+            [],
+            100,
+        ),
+        ('', ['--max-iters', 50], 50),
+    ],
+)
 def test_the_length_of_an_epoch(project, text, words, iters):
     semi, twin, _, said = converted(EPOCHS + text, *words)
     assert twin.train_cfg.max_iters == semi.train_cfg.max_iters == iters
@@ -444,7 +517,8 @@ def test_the_length_of_an_epoch(project, text, words, iters):
 def test_no_checkpoint_but_the_best_and_the_last(project):
     hook = dict(type='CheckpointHook', interval=-1, save_best='mIoU')
     _, twin, *_ = converted(
-        EPOCHS + f'default_hooks.update(checkpoint={hook})')
+        EPOCHS + f'default_hooks.update(checkpoint={hook})'
+    )
     assert twin.default_hooks.checkpoint == dict(hook, by_epoch=False)
 
 
@@ -452,7 +526,8 @@ def test_another_length_scales_the_schedule(project):
     semi, twin, _, said = converted('', '--max-iters', 20)
     for cfg in (semi, twin):
         assert cfg.train_cfg == dict(
-            type='IterBasedTrainLoop', max_iters=20, val_interval=5)
+            type='IterBasedTrainLoop', max_iters=20, val_interval=5
+        )
         assert cfg.param_scheduler[0].end == 20
         assert cfg.default_hooks.checkpoint.interval == 10
     assert '40 iterations became 20.' in said
@@ -460,10 +535,12 @@ def test_another_length_scales_the_schedule(project):
 
 def test_checkpoints_that_would_never_be_written(project):
     _, twin, _, said = converted(
-        "default_hooks = dict(checkpoint=dict(_delete_=True, "
-        "type='CheckpointHook', interval=1))")
+        'default_hooks = dict(checkpoint=dict(_delete_=True, '
+        "type='CheckpointHook', interval=1))"
+    )
     assert twin.default_hooks.checkpoint == dict(
-        type='CheckpointHook', interval=10, by_epoch=False)
+        type='CheckpointHook', interval=10, by_epoch=False
+    )
     assert 'one at each validation' in said
 
 
@@ -480,17 +557,25 @@ train_dataloader = dict(dataset=dict(
     assert labeled.type == 'ConcatDataset'
     assert labeled.datasets[0] == joined.datasets[0]
     assert labeled.datasets[1].pop('pipeline') == [
-        step for step in joined.datasets[1].pop('pipeline')
-        if step.type != 'Pad']
+        step
+        for step in joined.datasets[1].pop('pipeline')
+        if step.type != 'Pad'
+    ]
     assert labeled.datasets[1] == joined.datasets[1]
     assert 'the photos have the first' in said
     semi = Config.fromfile('semi.py')
     assert len(built(semi)[1].labeled) == 10
 
 
-@pytest.mark.parametrize('pad, own, size', [
-    ('size=(48, 32)', None, (32, 48)), ('size_divisor=40', None, (40, 80)),
-    ('size=(48, 32)', 16, (32, 48)), ('size=(48, 32)', 20, (40, 60))])
+@pytest.mark.parametrize(
+    'pad, own, size',
+    [
+        ('size=(48, 32)', None, (32, 48)),
+        ('size_divisor=40', None, (40, 80)),
+        ('size=(48, 32)', 16, (32, 48)),
+        ('size=(48, 32)', 20, (40, 60)),
+    ],
+)
 def test_the_data_preprocessor_pads(project, pad, own, size):
     """In place of Pad, which is taken out of the labeled images too."""
     semi, twin, mine, said = converted(f"""
@@ -501,7 +586,8 @@ train_dataloader = dict(dataset=dict(pipeline=[
     assert plain(twin) == plain(mine)
     data = semi.train_dataloader.dataset
     assert kinds(data.labeled.pipeline) == kinds(
-        mine.train_dataloader.dataset.pipeline[:-2]) + ['PackSegInputs']
+        mine.train_dataloader.dataset.pipeline[:-2]
+    ) + ['PackSegInputs']
     assert 'Pad' not in kinds(data.unlabeled.pipeline)
     assert semi.model.data_preprocessor.size == size
     assert 'in place of Pad' in said
@@ -564,11 +650,20 @@ train_dataloader = dict(dataset=dict(pipeline=[
         [dict(type='RandomFlip', prob=1.)], []]),
     dict(type='GenerateEdge'), *steps[3:]]))""")
     assert kinds(semi.train_dataloader.dataset.unlabeled.pipeline) == [
-        'LoadImageFromFile', 'RandomResize', 'Turn', 'Stretch',
-        'RandomRotate', 'RandomChoice', 'RandomCrop', 'RandomFlip',
-        'MultiView']
-    assert ('no masks: LoadAnnotations, Weigh, GenerateEdge, '
-            'cat_max_ratio of RandomCrop.') in said
+        'LoadImageFromFile',
+        'RandomResize',
+        'Turn',
+        'Stretch',
+        'RandomRotate',
+        'RandomChoice',
+        'RandomCrop',
+        'RandomFlip',
+        'MultiView',
+    ]
+    assert (
+        'no masks: LoadAnnotations, Weigh, GenerateEdge, '
+        'cat_max_ratio of RandomCrop.'
+    ) in said
     assert 'the place of Dim, RandomApply, PhotoMetricDistortion.' in said
     built(semi)
 
@@ -582,11 +677,16 @@ train_dataloader = dict(dataset=dict(
         dict(type='RandomMosaic', prob=1., img_scale=(60, 70)), *steps[2:]]))
 """)
     assert kinds(semi.train_dataloader.dataset.unlabeled.pipeline) == [
-        'LoadImageFromFile', 'RandomResize', 'RandomCrop', 'RandomFlip',
-        'MultiView']
+        'LoadImageFromFile',
+        'RandomResize',
+        'RandomCrop',
+        'RandomFlip',
+        'MultiView',
+    ]
     assert 'RandomMosaic' in said
     assert semi.train_dataloader.dataset.labeled == (
-        mine.train_dataloader.dataset)
+        mine.train_dataloader.dataset
+    )
 
 
 def test_images_without_a_common_size(project):
@@ -601,27 +701,39 @@ model = dict(data_preprocessor=dict(size={}))
     semi, twin, _, said = converted(free.format(None), '--crop', 24, 32)
     crop = dict(type='RandomCrop', crop_size=(24, 32))
     data = semi.train_dataloader.dataset
-    for pipeline in (data.unlabeled.pipeline, data.labeled.pipeline,
-                     twin.train_dataloader.dataset.pipeline):
+    for pipeline in (
+        data.unlabeled.pipeline,
+        data.labeled.pipeline,
+        twin.train_dataloader.dataset.pipeline,
+    ):
         assert pipeline[-2] == crop
     assert twin.model.data_preprocessor.size == (24, 32)
     assert 'cropped to 24 x 32' in said
     dataset = built(semi)[1]
-    assert all(view['inputs'].shape == (3, 24, 32)
-               for view in dataset[0, 0, (0, 0)].values())
+    assert all(
+        view['inputs'].shape == (3, 24, 32)
+        for view in dataset[0, 0, (0, 0)].values()
+    )
     # the size that labeled images are padded to
     semi, twin, mine, _ = converted(free.format((80, 96)), '--force')
     assert semi.train_dataloader.dataset.unlabeled.pipeline[-2] == dict(
-        type='RandomCrop', crop_size=(80, 96))
+        type='RandomCrop', crop_size=(80, 96)
+    )
     assert plain(twin) == plain(mine)
     # a size that the pipeline makes
-    semi, *_ = converted("""
+    semi, *_ = converted(
+        """
 train_dataloader = dict(dataset=dict(pipeline=[
     dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
     dict(type='Resize', scale=(48, 32)), dict(type='PackSegInputs')]))
-""", '--force')
+""",
+        '--force',
+    )
     assert kinds(semi.train_dataloader.dataset.unlabeled.pipeline) == [
-        'LoadImageFromFile', 'Resize', 'MultiView']
+        'LoadImageFromFile',
+        'Resize',
+        'MultiView',
+    ]
     status, said = run('old.py', '--unlabeled', 'photos', '--crop', 9, 9)
     assert status == 1 and '32 x 48 already' in said
 
@@ -635,11 +747,14 @@ load_from = 'net.pth'
 photos = 3
 optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16')""")
     assert semi.custom_imports == dict(
-        imports=['json', 'mmseg_psmt'], allow_failed_imports=True)
+        imports=['json', 'mmseg_psmt'], allow_failed_imports=True
+    )
     psmt = Config.fromfile(REPO / 'configs/_base_/psmt.py').psmt
     assert semi.custom_hooks == [*mine.custom_hooks, *psmt.hooks]
     assert (semi.work_dir, twin.work_dir) == (
-        'runs/semi', 'runs/semi_supervised')
+        'runs/semi',
+        'runs/semi_supervised',
+    )
     assert semi.load_from == twin.load_from == 'net.pth'
     assert semi.photos == 3 and semi.optim_wrapper == mine.optim_wrapper
     built(semi)
@@ -652,7 +767,8 @@ def test_layer_decay_finds_the_student(project, own):
 optim_wrapper = dict(constructor='{kind}', paramwise_cfg=dict(
     decay_rate=0.9, decay_type='stage_wise', num_layers=6))""")
     assert semi.optim_wrapper.constructor == (
-        'OwnDecay' if own else 'PSMTLayerDecayOptimizerConstructor')
+        'OwnDecay' if own else 'PSMTLayerDecayOptimizerConstructor'
+    )
     assert semi.optim_wrapper.paramwise_cfg.num_layers == 6
     assert twin.optim_wrapper.constructor == kind
     assert ('derive it from PSMTLayer' in said) == own
@@ -671,12 +787,14 @@ test_evaluator = dict(
     _delete_=True, type='CityscapesMetric', output_dir='x')""")
     assert semi.val_evaluator == [
         dict(type='CityscapesMetric', output_dir='x'),
-        dict(type='TeacherStudentIoUMetric', iou_metrics=['mDice'])]
-    assert semi.test_evaluator == dict(
-        type='CityscapesMetric', output_dir='x')
+        dict(type='TeacherStudentIoUMetric', iou_metrics=['mDice']),
+    ]
+    assert semi.test_evaluator == dict(type='CityscapesMetric', output_dir='x')
     semi, *_, said = converted(
-        'val_dataloader = val_evaluator = val_cfg = None', '--force',
-        check=True)
+        'val_dataloader = val_evaluator = val_cfg = None',
+        '--force',
+        check=True,
+    )
     assert semi.val_evaluator is None and 'results.py' not in said
     assert 'no val_dataloader' in said and '\nfit\n' in said
 
@@ -689,10 +807,15 @@ train_dataloader = dict(sampler=dict(_delete_=True, type='MySampler', x=1))
     assert 'takes the place of your sampler' in said
 
 
-@pytest.mark.parametrize('photos, images', [
-    (['photos/'], 'photos'), (['photos/*.jpg'], 'photos/*.jpg'),
-    (['list.txt'], 'list.txt'), (['photos/0.jpg', './photos'],
-                                 ['photos/0.jpg', 'photos'])])
+@pytest.mark.parametrize(
+    'photos, images',
+    [
+        (['photos/'], 'photos'),
+        (['photos/*.jpg'], 'photos/*.jpg'),
+        (['list.txt'], 'list.txt'),
+        (['photos/0.jpg', './photos'], ['photos/0.jpg', 'photos']),
+    ],
+)
 def test_photos_are_given_in_many_ways(project, photos, images):
     Path('list.txt').write_text('photos/1.jpg\nphotos/2.jpg\n')
     assert run('old.py', '--unlabeled', *photos, check=False)[0] == 0
@@ -705,13 +828,16 @@ def test_bases_are_found_from_everywhere(project, tmp_path_factory):
     far = tmp_path_factory.mktemp('far')
     Path('link').symlink_to(far)
     for out in ('sub/er/semi.py', far / 'semi.py', 'link/other.py'):
-        status, said = run('old.py', '--unlabeled', 'photos', '--out', out,
-                           check=False)
+        status, said = run(
+            'old.py', '--unlabeled', 'photos', '--out', out, check=False
+        )
         assert status == 0, said
         assert Config.fromfile(out).model.type == 'PSMT'
         assert f'python tools/train.py {out}\n' in said
-    assert "['../../old.py', '../../configs/_base_/psmt.py']" in Path(
-        'sub/er/semi.py').read_text()
+    assert (
+        "['../../old.py', '../../configs/_base_/psmt.py']"
+        in Path('sub/er/semi.py').read_text()
+    )
 
 
 def test_nothing_is_overwritten_unasked(project):
@@ -725,30 +851,45 @@ def test_nothing_is_overwritten_unasked(project):
     assert 'mine' not in Config.fromfile('semi_supervised.py')
     shutil.copy('old.py', 'a_supervised.py')
     for config, out in (('old.py', 'old.py'), ('a_supervised.py', 'a.py')):
-        status, said = run(config, '--unlabeled', 'photos', '--out', out,
-                           '--force')
+        status, said = run(
+            config, '--unlabeled', 'photos', '--out', out, '--force'
+        )
         assert status == 1 and 'is the config itself' in said
     assert Path('old.py').read_text() == OLD
 
 
-@pytest.mark.parametrize('text, words, named', [
-    (None, [], 'gone.py cannot be read'),
-    ('model = None', [], 'has no model'),
-    ("model = dict(_delete_=True, type='SegTTAModel')", [], 'SegTTAModel'),
-    ("model = dict(decode_head=dict(type='Mask2FormerHead'))", [],
-     'PSMT cannot train Mask2FormerHead'),
-    ('train_cfg = dict(type="MyLoop")', [], 'cannot be told'),
-    (EPOCHS + "train_dataloader = dict(dataset=dict(ann_file='gone.txt'))",
-     [], 'give --max-iters'),
-    ('', ['--unlabeled', 'gone'], 'gone holds no image'),
-    ('', ['--out', 'semi.txt'], '--out must end in .py'),
-    ('', ['--gpus', '0'], '--gpus must be at least 1'),
-])
+@pytest.mark.parametrize(
+    'text, words, named',
+    [
+        (None, [], 'gone.py cannot be read'),
+        ('model = None', [], 'has no model'),
+        ("model = dict(_delete_=True, type='SegTTAModel')", [], 'SegTTAModel'),
+        (
+            "model = dict(decode_head=dict(type='Mask2FormerHead'))",
+            [],
+            'PSMT cannot train Mask2FormerHead',
+        ),
+        ('train_cfg = dict(type="MyLoop")', [], 'cannot be told'),
+        (
+            EPOCHS
+            + "train_dataloader = dict(dataset=dict(ann_file='gone.txt'))",
+            [],
+            'give --max-iters',
+        ),
+        ('', ['--unlabeled', 'gone'], 'gone holds no image'),
+        ('', ['--out', 'semi.txt'], '--out must end in .py'),
+        ('', ['--gpus', '0'], '--gpus must be at least 1'),
+    ],
+)
 def test_what_cannot_be_converted_is_said(project, text, words, named):
     if text is not None:
         Path('mine.py').write_text(f"_base_ = 'old.py'\n{text}")
-    status, said = run('gone.py' if text is None else 'mine.py',
-                       '--unlabeled', 'photos', *words)
+    status, said = run(
+        'gone.py' if text is None else 'mine.py',
+        '--unlabeled',
+        'photos',
+        *words,
+    )
     assert status != 0 and named in said
     assert 'Traceback' not in said and not [*Path().glob('*_psmt*')]
 
@@ -756,7 +897,9 @@ def test_what_cannot_be_converted_is_said(project, text, words, named):
 def test_the_remedy_for_an_unknown_epoch(project):
     semi, *_ = converted(
         EPOCHS + "train_dataloader = dict(dataset=dict(ann_file='gone.txt'))",
-        '--max-iters', 30)
+        '--max-iters',
+        30,
+    )
     assert semi.train_cfg.max_iters == 30
 
 
@@ -768,7 +911,8 @@ def test_ps_mt_already(project):
 
 def test_data_that_are_not_fit(project):
     Path('mine.py').write_text(
-        "_base_ = 'old.py'\nmodel = dict(decode_head=dict(num_classes=3))")
+        "_base_ = 'old.py'\nmodel = dict(decode_head=dict(num_classes=3))"
+    )
     status, said = run('mine.py', '--unlabeled', 'photos')
     assert status == 1 and 'num_classes is 3' in said
     assert 'Fix this until tools/check_data.py mine_psmt.py' in said

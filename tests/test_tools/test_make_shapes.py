@@ -1,4 +1,5 @@
 """Tests of the drawn data set."""
+
 import io
 import json
 import subprocess
@@ -26,8 +27,11 @@ def argv(out, **changed):
 def run(out, **changed):
     """Run the tool in this process; return its exit status and its words."""
     words = io.StringIO()
-    with mock.patch.object(sys, 'argv', argv(out, **changed)), \
-            redirect_stdout(words), redirect_stderr(words):
+    with (
+        mock.patch.object(sys, 'argv', argv(out, **changed)),
+        redirect_stdout(words),
+        redirect_stderr(words),
+    ):
         try:
             make_shapes.main()
         except SystemExit as error:
@@ -41,7 +45,8 @@ def content(out):
     """Bytes of every file below a folder."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob('*')) if path.is_file()
+        for path in sorted(out.rglob('*'))
+        if path.is_file()
     }
 
 
@@ -122,16 +127,19 @@ def test_every_class_is_labeled(tmp_path, seed):
     assert found == set(range(len(meta['classes'])))
 
 
-@pytest.mark.parametrize('changed, message', [
-    (dict(size=31), '--size must be at least 32'),
-    (dict(num_train=0), '--num-train must be at least 1'),
-    (dict(num_val=0), '--num-val must be at least 1'),
-    (dict(seed=-1), '--seed must be at least 0'),
-    (dict(labeled='1'), '--labeled must be a share between 0 and 1'),
-    (dict(labeled='1/0'), '--labeled must be a share between 0 and 1'),
-    (dict(labeled='some'), '--labeled must be a share between 0 and 1'),
-    (dict(labeled='1/8'), 'shapes need one each'),
-])
+@pytest.mark.parametrize(
+    'changed, message',
+    [
+        (dict(size=31), '--size must be at least 32'),
+        (dict(num_train=0), '--num-train must be at least 1'),
+        (dict(num_val=0), '--num-val must be at least 1'),
+        (dict(seed=-1), '--seed must be at least 0'),
+        (dict(labeled='1'), '--labeled must be a share between 0 and 1'),
+        (dict(labeled='1/0'), '--labeled must be a share between 0 and 1'),
+        (dict(labeled='some'), '--labeled must be a share between 0 and 1'),
+        (dict(labeled='1/8'), 'shapes need one each'),
+    ],
+)
 def test_refuses_arguments(tmp_path, changed, message):
     out = tmp_path / 'set'
     status, words = run(out, **changed)
@@ -175,7 +183,10 @@ def test_refuses_file(tmp_path):
 def test_shapes_are_drawn_where_the_configs_read_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('PSMT_DATA', 'mine')
-    monkeypatch.setattr(sys, 'argv', [TOOL, '--num-train', '40',
-                                      '--num-val', '1', '--size', '32'])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [TOOL, '--num-train', '40', '--num-val', '1', '--size', '32'],
+    )
     make_shapes.main()
     assert Path('mine/shapes/meta.json').exists()

@@ -1,4 +1,5 @@
 """Tests of the preparation of Pascal VOC and Cityscapes."""
+
 import io
 import os
 import shutil
@@ -38,11 +39,19 @@ def run(monkeypatch, *args):
 @pytest.fixture
 def tool(monkeypatch):
     """The tool, told of 4 + 4 and 3 images of VOC, few of the others."""
-    for data, numbers in dict(voc=(3, 4, 7, 4, 8), cityscapes=(2, 4),
-                              camvid=(1, 2, 40)).items():
-        monkeypatch.setitem(prepare_data.PARTS, data, [
-            (num, *row[1:]) for num, row in zip(
-                numbers, prepare_data.PARTS[data], strict=True)])
+    for data, numbers in dict(
+        voc=(3, 4, 7, 4, 8), cityscapes=(2, 4), camvid=(1, 2, 40)
+    ).items():
+        monkeypatch.setitem(
+            prepare_data.PARTS,
+            data,
+            [
+                (num, *row[1:])
+                for num, row in zip(
+                    numbers, prepare_data.PARTS[data], strict=True
+                )
+            ],
+        )
     return partial(run, monkeypatch)
 
 
@@ -75,11 +84,14 @@ def scripts(tmp_path, monkeypatch):
     for folder in (package.parent, package):
         (folder / '__init__.py').touch()
     (package / 'json2labelImg.py').write_text(
-        'from fake_data import draw_polygons as json2labelImg')
+        'from fake_data import draw_polygons as json2labelImg'
+    )
     site = str(tmp_path / 'site')
     monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(
-        [site, str(TESTS), os.environ.get('PYTHONPATH', '')]))
+    monkeypatch.setenv(
+        'PYTHONPATH',
+        os.pathsep.join([site, str(TESTS), os.environ.get('PYTHONPATH', '')]),
+    )
 
 
 def read(path):
@@ -96,19 +108,27 @@ def lines(path):
 
 
 def test_numbers_of_the_real_data():
-    numbers = {row[1] or row[2]: row[0]
-               for data in ('voc', 'cityscapes')
-               for row in prepare_data.PARTS[data]}
+    numbers = {
+        row[1] or row[2]: row[0]
+        for data in ('voc', 'cityscapes')
+        for row in prepare_data.PARTS[data]
+    }
     lists = 'ImageSets/Segmentation'
     assert numbers == {
-        f'{lists}/train.txt': 1464, f'{lists}/val.txt': 1449,
-        f'{lists}/trainval.txt': 1464 + 1449, f'{lists}/aug.txt': 9118,
-        f'{lists}/trainaug.txt': 1464 + 9118, 'leftImg8bit/train': 2975,
-        'leftImg8bit/val': 500}
+        f'{lists}/train.txt': 1464,
+        f'{lists}/val.txt': 1449,
+        f'{lists}/trainval.txt': 1464 + 1449,
+        f'{lists}/aug.txt': 9118,
+        f'{lists}/trainaug.txt': 1464 + 9118,
+        'leftImg8bit/train': 2975,
+        'leftImg8bit/val': 500,
+    }
     camvid = prepare_data.PARTS['camvid']
     assert {row[1]: row[0] for row in camvid} == {
-        f'{lists}/train.txt': 367, f'{lists}/val.txt': 101,
-        f'{lists}/test.txt': 233}
+        f'{lists}/train.txt': 367,
+        f'{lists}/val.txt': 101,
+        f'{lists}/test.txt': 233,
+    }
 
 
 def test_voc_from_the_archives(tool, tmp_path, capsys):
@@ -116,8 +136,9 @@ def test_voc_from_the_archives(tool, tmp_path, capsys):
     archives = voc_archives(tmp_path, 8, 3)
     assert tool('voc', *archives, '--out', tmp_path / 'data') is None
     out = capsys.readouterr().out
-    root, drawn = (tmp_path / folder / 'VOCdevkit/VOC2012'
-                   for folder in ('data', 'drawn'))
+    root, drawn = (
+        tmp_path / folder / 'VOCdevkit/VOC2012' for folder in ('data', 'drawn')
+    )
     for part in ('train', 'val', 'trainval', 'aug', 'trainaug'):
         path = f'ImageSets/Segmentation/{part}.txt'
         assert sorted(lines(root / path)) == sorted(lines(drawn / path))
@@ -130,7 +151,8 @@ def test_voc_from_the_archives(tool, tmp_path, capsys):
             assert mask.mode == 'L'
         ids = read(path)
         assert np.array_equal(
-            ids, read(drawn / 'SegmentationClassAug' / path.name))
+            ids, read(drawn / 'SegmentationClassAug' / path.name)
+        )
         own = drawn / 'SegmentationClass' / path.name
         assert own.exists() == (path.stem not in aug) == (255 in ids)
         if own.exists():
@@ -139,8 +161,10 @@ def test_voc_from_the_archives(tool, tmp_path, capsys):
         ann_file='ImageSets/Segmentation/trainaug.txt',
         data_root=str(root),
         data_prefix=dict(
-            img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
-        pipeline=[])
+            img_path='JPEGImages', seg_map_path='SegmentationClassAug'
+        ),
+        pipeline=[],
+    )
     assert len(images) == 8
     # what lies there needs no archive, and a second run changes nothing
     before = {path: path.read_bytes() for path in root.rglob('*.*')}
@@ -182,11 +206,19 @@ def test_cityscapes_from_the_archives(tool, tmp_path, scripts):
         assert len(np.unique(ids)) > 1
     assert len(names) == 6
     for part, num in dict(train=4, val=2).items():
-        assert len(CityscapesDataset(
-            data_root=str(out / 'cityscapes'),
-            data_prefix=dict(img_path=f'leftImg8bit/{part}',
-                             seg_map_path=f'gtFine/{part}'),
-            pipeline=[])) == num
+        assert (
+            len(
+                CityscapesDataset(
+                    data_root=str(out / 'cityscapes'),
+                    data_prefix=dict(
+                        img_path=f'leftImg8bit/{part}',
+                        seg_map_path=f'gtFine/{part}',
+                    ),
+                    pipeline=[],
+                )
+            )
+            == num
+        )
 
 
 def test_cityscapes_without_its_scripts(tool, tmp_path, monkeypatch):
@@ -208,14 +240,17 @@ def camvid(tmp_path):
         for i in range(number):
             ids = rng.permutation(np.arange(12).repeat(50)).reshape(20, 30)
             save(root / f'{part}annot/{part}_{i}.png', ids)
-            save(root / f'{part}/{part}_{i}.png',
-                 rng.integers(0, 256, (20, 30, 3)))
+            save(
+                root / f'{part}/{part}_{i}.png',
+                rng.integers(0, 256, (20, 30, 3)),
+            )
     return root
 
 
 def test_camvid_from_the_archive(tool, camvid, tmp_path):
     archive = shutil.make_archive(
-        tmp_path / 'camvid', 'zip', tmp_path, camvid.parent.name)
+        tmp_path / 'camvid', 'zip', tmp_path, camvid.parent.name
+    )
     out = tmp_path / 'out'
     assert tool('camvid', archive, '--out', out) is None
     root = out / 'camvid11'
@@ -231,8 +266,9 @@ def test_camvid_from_the_archive(tool, camvid, tmp_path):
     short = None
     for share, number in (16, 2), (8, 5), (4, 10), (2, 20):
         folder = root / f'ImageSets/Segmentation/semi/1_{share}'
-        labeled, rest = (set(lines(folder / f'{part}labeled.txt'))
-                         for part in ('', 'un'))
+        labeled, rest = (
+            set(lines(folder / f'{part}labeled.txt')) for part in ('', 'un')
+        )
         assert len(labeled) == number and not labeled & rest
         assert labeled | rest == {f'train_{i}' for i in range(40)}
         assert short is None or short < labeled
@@ -247,17 +283,20 @@ def test_a_mask_of_camvid_without_classes(tool, camvid, tmp_path):
     message = tool('camvid', '--out', tmp_path / 'out')
     assert 'CamVid lack classes' in message
     save(root / 'SegmentationClass/val_0.png', np.full((20, 30), 13))
-    assert 'val_0.png' in tool('camvid', '--out', tmp_path / 'out',
-                               '--check-only')
+    assert 'val_0.png' in tool(
+        'camvid', '--out', tmp_path / 'out', '--check-only'
+    )
 
 
 def test_drawn_sets_are_fit(tool, voc, city, tmp_path):
     for data in ('voc', 'cityscapes'):
-        before = {path: path.stat().st_mtime_ns
-                  for path in tmp_path.rglob('*.*')}
+        before = {
+            path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.*')
+        }
         assert tool(data, '--out', tmp_path, '--check-only') is None
-        assert before == {path: path.stat().st_mtime_ns
-                          for path in tmp_path.rglob('*.*')}
+        assert before == {
+            path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.*')
+        }
 
 
 AUG = 'SegmentationClassAug/2008_000001.png'
@@ -265,17 +304,24 @@ OWN = 'SegmentationClass/2011_000001.png'
 JPEG = 'JPEGImages/2007_000003.jpg'
 
 
-@pytest.mark.parametrize('path, change, words', [
-    (AUG, Path.unlink, 'FileNotFound'),
-    (OWN, Path.unlink, 'FileNotFound'),
-    (JPEG, Path.unlink, 'FileNotFound'),
-    (AUG, lambda p: save(p, np.where(read(p), 21, 0)), '[21]'),
-    (OWN, lambda p: save(p, np.where(read(p), 254, 0)), '[254]'),
-    (AUG, lambda p: save(p, read(p), 'RGB'), 'x 3'),
-    (AUG, lambda p: save(p, read(p)[:-1]), 'its image is'),
-    (AUG, lambda p: p.write_bytes(p.read_bytes()[:-40]), 'cannot be read'),
-    (JPEG, lambda p: p.write_bytes(p.read_bytes()[:-999]), 'cannot be read'),
-])
+@pytest.mark.parametrize(
+    'path, change, words',
+    [
+        (AUG, Path.unlink, 'FileNotFound'),
+        (OWN, Path.unlink, 'FileNotFound'),
+        (JPEG, Path.unlink, 'FileNotFound'),
+        (AUG, lambda p: save(p, np.where(read(p), 21, 0)), '[21]'),
+        (OWN, lambda p: save(p, np.where(read(p), 254, 0)), '[254]'),
+        (AUG, lambda p: save(p, read(p), 'RGB'), 'x 3'),
+        (AUG, lambda p: save(p, read(p)[:-1]), 'its image is'),
+        (AUG, lambda p: p.write_bytes(p.read_bytes()[:-40]), 'cannot be read'),
+        (
+            JPEG,
+            lambda p: p.write_bytes(p.read_bytes()[:-999]),
+            'cannot be read',
+        ),
+    ],
+)
 def test_faults_of_voc_files(tool, voc, tmp_path, path, change, words):
     change(voc / path)
     message = tool('voc', '--out', tmp_path, '--check-only')
@@ -283,8 +329,9 @@ def test_faults_of_voc_files(tool, voc, tmp_path, path, change, words):
     assert str(voc / path) in message and words in message
 
 
-@pytest.mark.parametrize('part', ['train', 'val', 'trainval', 'aug',
-                                  'trainaug'])
+@pytest.mark.parametrize(
+    'part', ['train', 'val', 'trainval', 'aug', 'trainaug']
+)
 def test_wrong_number_of_voc_images(tool, voc, tmp_path, part):
     path = voc / f'ImageSets/Segmentation/{part}.txt'
     names = lines(path)
@@ -307,14 +354,16 @@ MASK = 'gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_labelTrainIds.png'
 PHOTO = 'leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png'
 
 
-@pytest.mark.parametrize('path, change, words', [
-    (MASK, Path.unlink, 'FileNotFound'),
-    (PHOTO, Path.unlink, 'leftImg8bit/train: 3 images, not 4'),
-    (MASK, lambda p: save(p, np.full_like(read(p), 19)), '[19]'),
-    (MASK, lambda p: save(p, read(p)[:, 1:]), 'its image is'),
-])
-def test_faults_of_cityscapes_files(tool, city, tmp_path, path, change,
-                                    words):
+@pytest.mark.parametrize(
+    'path, change, words',
+    [
+        (MASK, Path.unlink, 'FileNotFound'),
+        (PHOTO, Path.unlink, 'leftImg8bit/train: 3 images, not 4'),
+        (MASK, lambda p: save(p, np.full_like(read(p), 19)), '[19]'),
+        (MASK, lambda p: save(p, read(p)[:, 1:]), 'its image is'),
+    ],
+)
+def test_faults_of_cityscapes_files(tool, city, tmp_path, path, change, words):
     change(city / path)
     message = tool('cityscapes', '--out', tmp_path, '--check-only')
     assert message.startswith('1 problem') and words in message
@@ -342,8 +391,9 @@ def test_no_member_leaves_the_folder(tool, tmp_path, kind, name):
             file.writestr(name, 'bad')
     message = tool('voc', archive, '--out', tmp_path / 'data')
     assert str(archive) in message and 'outside' in message
-    assert [path.name for path in tmp_path.rglob('*')
-            if path.is_file()] == [archive.name]
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == [
+        archive.name
+    ]
 
 
 def test_no_link_is_unpacked(tool, tmp_path):

@@ -1,4 +1,5 @@
 """reproduce.py trains and records, results.py reads both."""
+
 import csv
 import hashlib
 import io
@@ -17,7 +18,7 @@ from analysis_tools import results
 
 REPO = Path(__file__).resolve().parents[2]
 
-TINY = '''
+TINY = """
 train_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
@@ -26,21 +27,21 @@ train_cfg = dict(max_iters=4, val_interval=4)
 default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(interval=2, max_keep_ckpts=9))
 visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
-'''
-NET = '''dict(
+"""
+NET = """dict(
     backbone=dict(base_channels=8),
     decode_head=dict(
         in_channels=64, c1_in_channels=8, channels=8, c1_channels=4))
-'''
+"""
 BASE = f"_base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8"
-PSMT = f'''{BASE}.py'
+PSMT = f"""{BASE}.py'
 model = dict(warmup_iters=1, ramp_iters=200, segmentor={NET}){TINY}
 benchmark = dict(
     method='PS-MT', data='A & B_1', protocol='CPS 1/8', published=75.7)
-'''
-SUPERVISED = f'''{BASE}_supervised.py'
+"""
+SUPERVISED = f"""{BASE}_supervised.py'
 model = {NET}{TINY}benchmark = dict(data='A & B_1', published=None)
-'''
+"""
 
 
 def call(tool, root, *words):
@@ -48,8 +49,13 @@ def call(tool, root, *words):
     env = {**os.environ, 'PSMT_DATA': str(root), 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(
         [sys.executable, REPO / f'tools/{tool}.py', *map(str, words)],
-        cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=600)
+        cwd=root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
     return done.returncode, done.stdout
 
 
@@ -57,8 +63,16 @@ def call(tool, root, *words):
 def root(tmp_path_factory):
     """Two seeds of two methods, trained and tested in work_dirs."""
     root = tmp_path_factory.mktemp('root')
-    call('make_shapes', root, '--out', root / 'shapes', '--num-train', 48,
-         '--num-val', 2)
+    call(
+        'make_shapes',
+        root,
+        '--out',
+        root / 'shapes',
+        '--num-train',
+        48,
+        '--num-val',
+        2,
+    )
     (root / 'psmt.py').write_text(PSMT)
     (root / 'plain.py').write_text(SUPERVISED)
     code, out = call('reproduce', root, 'psmt.py', 'plain.py', '--seeds', 0, 1)
@@ -73,14 +87,19 @@ def copy(root, tmp_path, monkeypatch):
     """Copies of the four work dirs, without checkpoints, to be changed."""
     monkeypatch.setenv('PSMT_DATA', str(root))
     monkeypatch.chdir(root)
-    shutil.copytree(root / 'work_dirs', tmp_path / 'work_dirs',
-                    ignore=shutil.ignore_patterns('*.pth'))
-    return {name: tmp_path / f'work_dirs/{name[:-1]}/seed{name[-1]}'
-            for name in ('psmt0', 'psmt1', 'plain0', 'plain1')}
+    shutil.copytree(
+        root / 'work_dirs',
+        tmp_path / 'work_dirs',
+        ignore=shutil.ignore_patterns('*.pth'),
+    )
+    return {
+        name: tmp_path / f'work_dirs/{name[:-1]}/seed{name[-1]}'
+        for name in ('psmt0', 'psmt1', 'plain0', 'plain1')
+    }
 
 
 def only(paths):
-    path, = paths
+    (path,) = paths
     return path
 
 
@@ -99,15 +118,19 @@ def result(work_dir):
 def start(work_dir):
     """The config, the scalars and the text log of the training."""
     config = only(work_dir.glob('2*/vis_data/config.py'))
-    return (config, config.with_name('scalars.json'),
-            only(config.parents[1].glob('*.log')))
+    return (
+        config,
+        config.with_name('scalars.json'),
+        only(config.parents[1].glob('*.log')),
+    )
 
 
 def change_entries(work_dir, change):
     file = start(work_dir)[1]
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    file.write_text(''.join(
-        json.dumps(entry) + '\n' for entry in change(lines)))
+    file.write_text(
+        ''.join(json.dumps(entry) + '\n' for entry in change(lines))
+    )
 
 
 def table(*folders):
@@ -135,33 +158,36 @@ def test_a_cut_training_is_named_resumed_and_tested(root, copy):
     shutil.rmtree(cut / 'test')
     (cut / 'iter_4.pth').unlink()
     (cut / 'last_checkpoint').write_text(str(cut / 'iter_2.pth'))
-    change_entries(cut, lambda lines: [{**entry, 'time': 7200.}
-                                       for entry in lines[:3]])
+    change_entries(
+        cut, lambda lines: [{**entry, 'time': 7200.0} for entry in lines[:3]]
+    )
     log = start(cut)[2]
     log.write_text(log.read_text().partition('Saving checkpoint at 4')[0])
     rows, notes = table(cut)
     assert not rows
     assert notes == [f'{cut} is not finished (3 of 4 iterations)']
     assert reproduce.state(Path('plain.py'), cut) == 'to train (from 2)'
-    code, out = call('reproduce', root, 'plain.py', '--seeds', 0,
-                     '--work-dirs', 'cut')
+    code, out = call(
+        'reproduce', root, 'plain.py', '--seeds', 0, '--work-dirs', 'cut'
+    )
     assert code == 0 and '1 of 1 done' in out, out[-3000:]
     again = sorted(cut.glob('2*/vis_data/scalars.json'))[-1]
     assert json.loads(again.read_text().splitlines()[0])['step'] == 3
-    (row, ), _ = table(cut)
+    (row,), _ = table(cut)
     assert row['hours'] == '4.00'  # the third iteration counts once
     assert row['batch'] == '2' and row['seed'] == '0'
     mean = json.loads(result(cut).read_text())['mIoU']
     assert row['student'] == f'{mean:.2f}'
-    record, = results.read_csv(root / 'cut/results.csv')
+    (record,) = results.read_csv(root / 'cut/results.csv')
     assert (record['config'], record['seed']) == ('plain', '0')
 
 
 def test_what_remains_depends_on_the_config(root, copy):
     done = root / 'work_dirs/psmt/seed0'
     for name, line, state in (
-            ('more', 'train_cfg = dict(max_iters=6)', 'to train (from 4)'),
-            ('other', 'model = dict(unsup_weight=9)', 'model changed')):
+        ('more', 'train_cfg = dict(max_iters=6)', 'to train (from 4)'),
+        ('other', 'model = dict(unsup_weight=9)', 'model changed'),
+    ):
         config = root / f'{name}.py'
         config.write_text(f"_base_ = 'psmt.py'\n{line}\n")
         assert state in reproduce.state(config, done)
@@ -174,7 +200,8 @@ def test_what_remains_depends_on_the_config(root, copy):
 def test_a_failure_shows_its_log_and_what_is_done_is_skipped(root):
     (root / 'broken.py').write_text(
         "_base_ = 'plain.py'\n"
-        "train_dataloader = dict(dataset=dict(ann_file='gone.txt'))\n")
+        "train_dataloader = dict(dataset=dict(ann_file='gone.txt'))\n"
+    )
     before = files(root / 'work_dirs/psmt')
     code, out = call('reproduce', root, 'broken.py', 'psmt.py', '--seeds', 0)
     assert code == 1 and out.count('1 of 2 done') == 2
@@ -182,8 +209,9 @@ def test_a_failure_shows_its_log_and_what_is_done_is_skipped(root):
     assert out.count('broken/seed0: to train (from 0)') == 2
     assert '| psmt |' in out and '| broken |' not in out
     assert files(root / 'work_dirs/psmt') == before
-    assert 'Iter(train)' in (
-        root / 'work_dirs/psmt/seed0/train.log').read_text()
+    assert (
+        'Iter(train)' in (root / 'work_dirs/psmt/seed0/train.log').read_text()
+    )
 
 
 def test_mean_deviation_and_gain(copy):
@@ -191,20 +219,24 @@ def test_mean_deviation_and_gain(copy):
     assert [row['seed'] for row in rows] == ['0, 1', '0, 1']
     assert [row['method'] for row in rows] == ['PS-MT', 'supervised']
     for row, name in zip(rows, ('psmt', 'plain')):
-        metrics = [json.loads(result(copy[f'{name}{seed}']).read_text())
-                   for seed in (0, 1)]
+        metrics = [
+            json.loads(result(copy[f'{name}{seed}']).read_text())
+            for seed in (0, 1)
+        ]
         columns = {'teachers': 'mIoU', 'student': 'student/mIoU'}
         if name == 'plain':
             assert row['teachers'] == row['gain'] == ''
             columns = {'student': 'mIoU'}
         for column, key in columns.items():
             values = [metric[key] for metric in metrics]
-            assert row[column] == f'{np.mean(values):.2f} ± ' \
-                f'{np.std(values):.2f}'
-    for name, value in ('psmt0', 40.), ('psmt1', 43.):
-        result(copy[name]).write_text(json.dumps(
-            {'mIoU': value, 'student/mIoU': value - 10}))
-    for name, value in ('plain0', 38.), ('plain1', 39.):
+            assert (
+                row[column] == f'{np.mean(values):.2f} ± {np.std(values):.2f}'
+            )
+    for name, value in ('psmt0', 40.0), ('psmt1', 43.0):
+        result(copy[name]).write_text(
+            json.dumps({'mIoU': value, 'student/mIoU': value - 10})
+        )
+    for name, value in ('plain0', 38.0), ('plain1', 39.0):
         result(copy[name]).write_text(json.dumps({'mIoU': value}))
     (row, _), _ = table(*copy.values())
     assert row['teachers'] == '41.50 ± 1.50'
@@ -215,22 +247,40 @@ def test_mean_deviation_and_gain(copy):
 
 
 def record(config, **cells):
-    return dict(config=config, images='val', iterations='4', seed='0',
-                method='PSMT', student=40., curve={'2': 30., '4': 40.}) | cells
+    return (
+        dict(
+            config=config,
+            images='val',
+            iterations='4',
+            seed='0',
+            method='PSMT',
+            student=40.0,
+            curve={'2': 30.0, '4': 40.0},
+        )
+        | cells
+    )
 
 
-@pytest.mark.parametrize('twins, gain', [
-    ([dict(config='plain')], '+2.00'),
-    ([dict(config='plain', iterations='8')], ''),
-    ([dict(config='plain', images='test')], ''),
-    ([dict(config='plain', list='1234abcd')], ''),
-    ([dict(config='plain', overrides='a=1')], ''),
-    ([dict(config='plain', seed='1')], ''),
-    ([dict(config='plain'), dict(config='other')], ''),
-    ([dict(config='a_supervised'), dict(config='other')], '+2.00')])
+@pytest.mark.parametrize(
+    'twins, gain',
+    [
+        ([dict(config='plain')], '+2.00'),
+        ([dict(config='plain', iterations='8')], ''),
+        ([dict(config='plain', images='test')], ''),
+        ([dict(config='plain', list='1234abcd')], ''),
+        ([dict(config='plain', overrides='a=1')], ''),
+        ([dict(config='plain', seed='1')], ''),
+        ([dict(config='plain'), dict(config='other')], ''),
+        ([dict(config='a_supervised'), dict(config='other')], '+2.00'),
+    ],
+)
 def test_the_twin_has_the_same_labels_and_updates(twins, gain):
-    rows = results.table([record('a', teachers=42.), *(
-        record(**{'method': 'supervised', **twin}) for twin in twins)])
+    rows = results.table(
+        [
+            record('a', teachers=42.0),
+            *(record(**{'method': 'supervised', **twin}) for twin in twins),
+        ]
+    )
     assert rows[0]['gain'] == gain
 
 
@@ -244,16 +294,22 @@ def test_cells_of_config_and_lists(root, copy):
     file.with_name('turned.txt').write_text('\n'.join(sorted(names)[::-1]))
     edit(start(copy['psmt0'])[0], ('semi/1_8/labeled', 'semi/1_8/turned'))
     append(start(copy['psmt0'])[0], 'commit = "g1a"')
-    (row, ), _ = table(copy['psmt0'])
+    (row,), _ = table(copy['psmt0'])
     text = '\n'.join(sorted(names)) + '\n'
     assert row['list'] == hashlib.sha256(text.encode()).hexdigest()[:8]
     assert row['labeled'] == str(len(names)) == '6'
-    assert (row['iterations'], row['batch'], row['config'], row['images'],
-            row['device'], row['GiB'], row['commit']) == (
-                '4', '2', 'psmt', 'val', '1 x CPU', '', 'g1a')
+    assert (
+        row['iterations'],
+        row['batch'],
+        row['config'],
+        row['images'],
+        row['device'],
+        row['GiB'],
+        row['commit'],
+    ) == ('4', '2', 'psmt', 'val', '1 x CPU', '', 'g1a')
     assert f'Python {sys.version.split()[0]}, PyTorch 2' in row['versions']
     edit(start(copy['psmt0'])[0], ('semi/1_8/turned', 'semi/1_8/away'))
-    (row, ), _ = table(copy['psmt0'])
+    (row,), _ = table(copy['psmt0'])
     assert row['list'] == row['labeled'] == ''
 
 
@@ -272,12 +328,16 @@ def test_published_values_need_the_same_protocol(root, copy):
 def test_a_test_counts_only_for_the_last_checkpoint_as_trained(copy):
     config = only(copy['plain0'].glob('test/*/vis_data/config.py'))
     text = config.read_text()
-    note = (f'{copy["plain0"]} was not tested: run tools/test.py CONFIG '
-            f'{copy["plain0"]}/iter_4.pth, whose results go to '
-            f'{copy["plain0"]}/test')
-    for old, new in (('/iter_4.pth', '/best_mIoU_iter_4.pth'),
-                     ('base_channels=8', 'base_channels=4'),
-                     ('/val.txt', '/train.txt')):
+    note = (
+        f'{copy["plain0"]} was not tested: run tools/test.py CONFIG '
+        f'{copy["plain0"]}/iter_4.pth, whose results go to '
+        f'{copy["plain0"]}/test'
+    )
+    for old, new in (
+        ('/iter_4.pth', '/best_mIoU_iter_4.pth'),
+        ('base_channels=8', 'base_channels=4'),
+        ('/val.txt', '/train.txt'),
+    ):
         edit(config, (old, new))
         assert table(copy['plain0']) == ([], [note])
         config.write_text(text)
@@ -294,11 +354,11 @@ def test_a_test_counts_only_for_the_last_checkpoint_as_trained(copy):
 
 def test_an_untested_seed_is_named(copy):
     shutil.rmtree(copy['psmt1'] / 'test')
-    (row, ), (note, ) = table(copy['psmt0'], copy['psmt1'])
+    (row,), (note,) = table(copy['psmt0'], copy['psmt1'])
     assert row['seed'] == '0' and '±' not in row['teachers']
     assert note.startswith(f'{copy["psmt1"]} was not tested')
     start(copy['psmt1'])[2].unlink()
-    _, (note, ) = table(copy['psmt0'].parent)
+    _, (note,) = table(copy['psmt0'].parent)
     assert note == f'{copy["psmt1"]} holds no log of a training'
 
 
@@ -312,26 +372,36 @@ def test_a_start_afresh_voids_the_earlier_one(copy):
     (new / 'vis_data/scalars.json').write_text(f'{lines[0]}\n')
     edit(first / f'{first.name}.log', ('GPU number: 1', 'GPU number: 2'))
     for resume, batch in (False, '2'), (True, '4 then 2'):
-        edit(new / 'vis_data/config.py',
-             ('resume = False', f'resume = {resume}'))
-        _, (note, ) = table(copy['plain0'])
+        edit(
+            new / 'vis_data/config.py',
+            ('resume = False', f'resume = {resume}'),
+        )
+        _, (note,) = table(copy['plain0'])
         assert note.endswith('is not finished (1 of 4 iterations)')
         entry = dict(json.loads(lines[-1]), step=2)
         (new / 'vis_data/scalars.json').write_text(
-            f'{lines[0]}\n{json.dumps(entry)}\n')
+            f'{lines[0]}\n{json.dumps(entry)}\n'
+        )
         record = results.read(copy['plain0'], validation=True)
         assert (record['batch'], record['iterations']) == (batch, '2')
         (new / 'vis_data/scalars.json').write_text(f'{lines[0]}\n')
 
 
 def test_time_memory_and_machine_come_from_the_log(copy):
-    change_entries(copy['psmt0'], lambda lines: [
-        {**entry, 'time': 1800., 'memory': 1024 * entry['step']}
-        for entry in lines if entry['step'] != 3])
-    edit(start(copy['psmt0'])[2],
-         ('CUDA available: False', 'CUDA available: True\n    GPU 0,1: Card'),
-         ('GPU number: 1', 'GPU number: 2'))
-    (row, ), _ = table(copy['psmt0'])
+    change_entries(
+        copy['psmt0'],
+        lambda lines: [
+            {**entry, 'time': 1800.0, 'memory': 1024 * entry['step']}
+            for entry in lines
+            if entry['step'] != 3
+        ],
+    )
+    edit(
+        start(copy['psmt0'])[2],
+        ('CUDA available: False', 'CUDA available: True\n    GPU 0,1: Card'),
+        ('GPU number: 1', 'GPU number: 2'),
+    )
+    (row,), _ = table(copy['psmt0'])
     assert (row['hours'], row['GiB']) == ('2.00', '4.00')
     assert (row['device'], row['batch']) == ('2 x Card', '4')
 
@@ -347,16 +417,19 @@ def test_another_commit_is_named_and_another_config_is_another_row(copy):
 
 
 def test_csv_and_latex(root, copy):
-    edit(start(copy['psmt0'])[0],
-         ('A & B_1', 'a,"b" & 50%_\\\\{#$}~^|'))  # one backslash, in a literal
+    edit(
+        start(copy['psmt0'])[0], ('A & B_1', 'a,"b" & 50%_\\\\{#$}~^|')
+    )  # one backslash, in a literal
     rows, _ = table(copy['psmt0'], copy['plain0'])
     name = 'a,"b" & 50%_\\{#$}~^|'
     assert rows[0]['data'] == name
     parsed = [*csv.DictReader(io.StringIO(results.render(rows, 'csv')))]
     assert parsed == rows
     latex = results.render(rows, 'latex').splitlines()
-    assert (r'a,"b" \& 50\%\_\textbackslash{}\{\#\$\}\textasciitilde{}'
-            r'\textasciicircum{}\textbar{} & ') in latex[3]
+    assert (
+        r'a,"b" \& 50\%\_\textbackslash{}\{\#\$\}\textasciitilde{}'
+        r'\textasciicircum{}\textbar{} & '
+    ) in latex[3]
     for line in latex[1], *latex[3:5]:
         assert len(re.findall(r'(?<!\\)&', line)) == len(rows[0]) - 1
     markdown = results.render(rows).splitlines()
@@ -370,24 +443,33 @@ def test_a_row_is_replaced_by_a_newer_one_of_the_same_run(copy, tmp_path):
     results.write_csv(file, [own, twin])
     rows = [*csv.DictReader(file.open(newline=''))]
     assert [*rows[0]] == [*results.COLUMNS] and len(rows) == 2
-    results.write_csv(file, [{**own, 'teachers': 0., 'student': 61.5}])
+    results.write_csv(file, [{**own, 'teachers': 0.0, 'student': 61.5}])
     results.write_csv(file, [{**own, 'seed': '1'}, {**own, 'iterations': '8'}])
     again = results.read_csv(file)
     assert len(again) == 4
-    assert (again[0]['teachers'], again[0]['student']) == (0., 61.5)
-    assert again[0]['IoU'].keys() == own['IoU'].keys() and len(
-        own['IoU']) == 6
+    assert (again[0]['teachers'], again[0]['student']) == (0.0, 61.5)
+    assert again[0]['IoU'].keys() == own['IoU'].keys() and len(own['IoU']) == 6
     assert again[1]['curve'] == {'4': pytest.approx(twin['student'], abs=0.01)}
-    assert results.table(again[1:2])[0]['student'] == results.table(
-        [twin])[0]['student']
+    assert (
+        results.table(again[1:2])[0]['student']
+        == results.table([twin])[0]['student']
+    )
 
 
 def test_a_table_leaves_out_what_nobody_measured(copy):
-    (row, ), (both, _) = (results.compact(results.collect(paths)[0])
-                          for paths in ([copy['plain0']],
-                                        [copy['plain0'], copy['psmt0']]))
-    assert [*row] == ['config', 'images', 'labeled', 'iterations', 'seed',
-                      'student', 'hours']
+    (row,), (both, _) = (
+        results.compact(results.collect(paths)[0])
+        for paths in ([copy['plain0']], [copy['plain0'], copy['psmt0']])
+    )
+    assert [*row] == [
+        'config',
+        'images',
+        'labeled',
+        'iterations',
+        'seed',
+        'student',
+        'hours',
+    ]
     assert both['teachers'] == '–'
 
 
@@ -398,19 +480,34 @@ def test_command_line(root, copy, tmp_path):
     (tmp_path / 'empty').mkdir()
     code, out = call(tool, root, tmp_path / 'empty')
     assert code == 1 and f'{tmp_path}/empty holds no log' in out
-    code, out = call(tool, root, tmp_path / 'empty', copy['psmt0'],
-                     copy['psmt0'], '--plot', tmp_path / 'a/curves.png')
+    code, out = call(
+        tool,
+        root,
+        tmp_path / 'empty',
+        copy['psmt0'],
+        copy['psmt0'],
+        '--plot',
+        tmp_path / 'a/curves.png',
+    )
     assert code == 0, out
     assert out.count('| psmt | val | 6 | 4 | 0 |') == 1
     assert f'{tmp_path}/empty holds no log' in out
     assert f'curves: {tmp_path}/a/curves.png' in out
     assert (tmp_path / 'a/curves.png').stat().st_size > 1000
-    code, out = call(tool, root, root / 'work_dirs/results.csv', '--only',
-                     'plain on *', '--format', 'csv')
+    code, out = call(
+        tool,
+        root,
+        root / 'work_dirs/results.csv',
+        '--only',
+        'plain on *',
+        '--format',
+        'csv',
+    )
     assert code == 0, out
     rows = [*csv.DictReader(io.StringIO(out))]
     assert [(row['config'], row['seed']) for row in rows] == [
-        ('plain', '0, 1')]
+        ('plain', '0, 1')
+    ]
     code, out = call(tool, root, root / 'work_dirs/results.csv', '--only', 'a')
     assert code == 1 and 'matches --only' in out
     (tmp_path / 'other.csv').write_text('a,b\n1,2\n')
@@ -421,13 +518,18 @@ def test_command_line(root, copy, tmp_path):
 def test_variants_are_validated_not_tested_side_by_side(root):
     words = ['plain.py', '--seeds', 0, '--jobs', 2]
     for lr in (0.1, 0.2):
-        words += ['--vary', f'optim_wrapper.optimizer.lr={lr}',
-                  'model.decode_head.dropout_ratio=0.']
+        words += [
+            '--vary',
+            f'optim_wrapper.optimizer.lr={lr}',
+            'model.decode_head.dropout_ratio=0.',
+        ]
     code, out = call('reproduce', root, *words)
     assert code == 0 and '0 of 2 done' in out and '2 of 2 done' in out
     for lr in (0.1, 0.2):
-        name = (f'plain+optim_wrapper.optimizer.lr={lr}+'
-                'model.decode_head.dropout_ratio=0.')
+        name = (
+            f'plain+optim_wrapper.optimizer.lr={lr}+'
+            'model.decode_head.dropout_ratio=0.'
+        )
         folder = root / f'work_dirs/{name}/seed0'
         cfg = results.load(only(folder.glob('2*')))
         assert cfg.optim_wrapper.optimizer.lr == lr
@@ -435,10 +537,14 @@ def test_variants_are_validated_not_tested_side_by_side(root):
         assert not (folder / 'test').exists()
         lines = only(folder.glob('2*/vis_data/scalars.json')).read_text()
         last = json.loads(lines.splitlines()[-1])
-        options = f'optim_wrapper.optimizer.lr={lr} + ' \
+        options = (
+            f'optim_wrapper.optimizer.lr={lr} + '
             'model.decode_head.dropout_ratio=0.'
-        assert f'| plain + {options} | val | 6 | 4 | 0 | ' \
+        )
+        assert (
+            f'| plain + {options} | val | 6 | 4 | 0 | '
             f'{last["mIoU"]:.2f} |' in out
+        )
     before = files(root / 'work_dirs/plain')
     records = (root / 'work_dirs/results.csv').read_text()
     assert records.count('dropout_ratio=0.,val,') == 2
@@ -448,7 +554,8 @@ def test_variants_are_validated_not_tested_side_by_side(root):
     assert (root / 'work_dirs/results.csv').read_text() == records
     other = root / 'work_dirs/plain/seed0'
     assert 'optim_wrapper changed' in reproduce.state(
-        root / 'plain.py', other, ['optim_wrapper.optimizer.lr=0.3'])
+        root / 'plain.py', other, ['optim_wrapper.optimizer.lr=0.3']
+    )
 
 
 def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
@@ -456,8 +563,9 @@ def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
     (root / 'second.py').write_text(
         "_base_ = 'plain.py'\nload_from = '{{$PSMT_WORK_DIRS:gone}}/plain/"
         "seed{{$PSMT_SEED:9}}/iter_4.pth'\n"
-        "optim_wrapper = dict(optimizer=dict(lr=0.))\n"
-        "param_scheduler = []\n")
+        'optim_wrapper = dict(optimizer=dict(lr=0.))\n'
+        'param_scheduler = []\n'
+    )
     code, out = call('reproduce', root, 'second.py', '--csv', 'second.csv')
     assert code == 1 and '2 of 3 done' in out  # there is no third plain
     for seed in (0, 1):
@@ -465,12 +573,13 @@ def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
         cfg = results.load(only(own.glob('2*')))
         assert cfg.load_from == f'work_dirs/plain/seed{seed}/iter_4.pth'
         assert reproduce.state(root / 'second.py', own) == 'done'
-    row, = results.table(results.read_csv(root / 'second.csv'))
+    (row,) = results.table(results.read_csv(root / 'second.csv'))
     assert row['seed'] == '0, 1'
     for other in 'plain/seed0/iter_2.pth', 'net.pth':
         config = root / 'other_start.py'
         config.write_text(
-            f"_base_ = 'second.py'\nload_from = 'work_dirs/{other}'\n")
+            f"_base_ = 'second.py'\nload_from = 'work_dirs/{other}'\n"
+        )
         assert 'load_from changed' in reproduce.state(config, own)
 
 
@@ -484,7 +593,7 @@ def test_what_was_tested_is_done_without_its_weights(root, copy):
 
 
 def test_nets_and_classes_of_the_tests(copy):
-    metrics = {'mIoU': 40., 'student/mIoU': 30., 'teacher2/mIoU': 20.}
+    metrics = {'mIoU': 40.0, 'student/mIoU': 30.0, 'teacher2/mIoU': 20.0}
     for name in ('psmt0', 'psmt1'):
         result(copy[name]).write_text(json.dumps(metrics))
         metrics = {key: value + 2 for key, value in metrics.items()}
@@ -494,39 +603,56 @@ def test_nets_and_classes_of_the_tests(copy):
         before, found, after = text.partition('per class results')
         after = re.sub(r'(\|\s+disc\s+\|)\s+\S+', rf'\1 {iou}', after, 1)
         # teachers, student, and here teacher 2
-        log.write_text(before + found + after + after.partition(found)[1] +
-                       after.partition(found)[2])
+        log.write_text(
+            before
+            + found
+            + after
+            + after.partition(found)[1]
+            + after.partition(found)[2]
+        )
     records, _ = results.collect([copy['psmt0'], copy['psmt1']])
-    row, = results.table(records)
+    (row,) = results.table(records)
     assert [row[net] for net in results.NETS] == [
-        '41.00 ± 1.00', '31.00 ± 1.00', '', '21.00 ± 1.00']
+        '41.00 ± 1.00',
+        '31.00 ± 1.00',
+        '',
+        '21.00 ± 1.00',
+    ]
     rows = results.classes(records)
     assert len(rows) == 6
     assert {'IoU': 'disc', 'psmt on val': '13.00 ± 0.50'} in rows
     config = result(copy['psmt0']).parent / 'vis_data/config.py'
-    config.write_text(config.read_text() + "model['predict_with'] = ["
-                      "'teacher1', 'student', 'teachers']\n")
-    metrics = {'mIoU': 40., 'student/mIoU': 30., 'teachers/mIoU': 20.}
+    config.write_text(
+        config.read_text() + "model['predict_with'] = ["
+        "'teacher1', 'student', 'teachers']\n"
+    )
+    metrics = {'mIoU': 40.0, 'student/mIoU': 30.0, 'teachers/mIoU': 20.0}
     result(copy['psmt0']).write_text(json.dumps(metrics))
     record = results.read(copy['psmt0'])
-    assert [record.get(net) for net in results.NETS] == [20., 30., 40., None]
+    assert [record.get(net) for net in results.NETS] == [
+        20.0,
+        30.0,
+        40.0,
+        None,
+    ]
 
 
 def test_runs_of_different_nets_make_no_mean():
-    rows = results.table([
-        record('a'), record('a', seed='1', teachers=60.)])
+    rows = results.table([record('a'), record('a', seed='1', teachers=60.0)])
     assert [(row['teachers'], row['student']) for row in rows] == [
-        ('', '40.00'), ('60.00', '40.00')]
+        ('', '40.00'),
+        ('60.00', '40.00'),
+    ]
 
 
-TABLE = '''per class results:
+TABLE = """per class results:
 +-------+-------+------+
 | Class |  IoU  | Acc  |
 +-------+-------+------+
 |  sky  | {0} | 99.0 |
 | a car | {1} | 9.0  |
 +-------+-------+------+
-'''
+"""
 
 
 def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
@@ -534,7 +660,7 @@ def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
     log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))
     first, second = results.class_ious(log)
     assert first['sky'] == 81.5 and first['a car'] != first['a car']
-    assert second == {'sky': 7., 'a car': 100.}
+    assert second == {'sky': 7.0, 'a car': 100.0}
 
 
 def log_starts(work_dir, *each):
@@ -544,33 +670,43 @@ def log_starts(work_dir, *each):
         folder.mkdir(parents=True)
         (folder / 'config.py').write_text(f'resume = {resume}')
         (work_dir / f'{i}/{i}.log').touch()
-        (folder / 'scalars.json').write_text(''.join(
-            json.dumps(dict(step=step, mIoU=x)) + '\n'
-            for step, x in steps.items()))
+        (folder / 'scalars.json').write_text(
+            ''.join(
+                json.dumps(dict(step=step, mIoU=x)) + '\n'
+                for step, x in steps.items()
+            )
+        )
     return work_dir
 
 
 def curve(work_dir):
-    return [(entry['step'], entry['mIoU'])
-            for entry in results.history(work_dir)[1]]
+    return [
+        (entry['step'], entry['mIoU'])
+        for entry in results.history(work_dir)[1]
+    ]
 
 
 def test_an_abandoned_training_is_not_part_of_the_next(tmp_path):
-    run = log_starts(tmp_path, (False, {2: 10., 6: 20., 12: 30.}),
-                     (False, {4: 11., 8: 21.}))
-    assert curve(run) == [(4, 11.), (8, 21.)]
+    run = log_starts(
+        tmp_path,
+        (False, {2: 10.0, 6: 20.0, 12: 30.0}),
+        (False, {4: 11.0, 8: 21.0}),
+    )
+    assert curve(run) == [(4, 11.0), (8, 21.0)]
 
 
 def test_what_was_trained_again_is_void(tmp_path):
-    run = log_starts(tmp_path, (False, {4: 10., 8: 20., 10: 30.}),
-                     (True, {8: 21.}))
-    assert curve(run) == [(4, 10.), (8, 21.)]
+    run = log_starts(
+        tmp_path, (False, {4: 10.0, 8: 20.0, 10: 30.0}), (True, {8: 21.0})
+    )
+    assert curve(run) == [(4, 10.0), (8, 21.0)]
 
 
 def test_each_seed_has_a_config_of_its_own(copy, tmp_path):
     config = tmp_path / 'lists.py'
-    config.write_text(Path('plain.py').read_text() +
-                      "seed_of_the_run = '{{$PSMT_SEED:0}}'\n")
+    config.write_text(
+        Path('plain.py').read_text() + "seed_of_the_run = '{{$PSMT_SEED:0}}'\n"
+    )
     for seed in (0, 1):
         dumped = start(copy[f'plain{seed}'])[0]
         edit(dumped, ('resume =', f"seed_of_the_run = '{seed}'\nresume ="))
@@ -586,9 +722,14 @@ def test_a_moved_work_dir_is_found(tmp_path):
     assert reproduce.last_checkpoint(tmp_path) == f'{tmp_path}/iter_4.pth'
 
 
-@pytest.mark.parametrize('file, text, begun', [
-    ('last_checkpoint', 'out_dir/run/iter_4.pth', True),
-    ('iter_4.pth', '', True), ('best_mIoU_iter_4.pth', '', False)])
+@pytest.mark.parametrize(
+    'file, text, begun',
+    [
+        ('last_checkpoint', 'out_dir/run/iter_4.pth', True),
+        ('iter_4.pth', '', True),
+        ('best_mIoU_iter_4.pth', '', False),
+    ],
+)
 def test_what_has_begun_is_resumed(tmp_path, file, text, begun):
     (tmp_path / file).write_text(text)
     assert reproduce.begun(tmp_path) == begun

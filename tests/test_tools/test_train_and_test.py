@@ -1,4 +1,5 @@
 """The command line, as a user types it, on a few drawn images."""
+
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from mmengine import Config
 from mmseg.apis import inference_model, init_model
 
 REPO = Path(__file__).resolve().parents[2]
-TINY = f'''
+TINY = f"""
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
 custom_imports = dict(imports=['mmseg_psmt', 'rank_dump'])
 custom_hooks = [*_base_.custom_hooks, dict(type='RankDumpHook')]
@@ -33,14 +34,25 @@ val_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = dict(num_workers=0, persistent_workers=False)
 train_cfg = dict(max_iters=6, val_interval=3)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3))
-'''
+"""
 
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
-    run([sys.executable, REPO / 'tools/dataset_converters/make_shapes.py',
-         '--out', root / 'shapes', '--num-train', 48, '--num-val', 6], root)
+    run(
+        [
+            sys.executable,
+            REPO / 'tools/dataset_converters/make_shapes.py',
+            '--out',
+            root / 'shapes',
+            '--num-train',
+            48,
+            '--num-val',
+            6,
+        ],
+        root,
+    )
     (root / 'tiny.py').write_text(TINY)
     return root
 
@@ -69,23 +81,33 @@ def run(words, root):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600)
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
 
 def train(root, *options):
-    return run([sys.executable, REPO / 'tools/train.py', 'tiny.py', *options],
-               root)
+    return run(
+        [sys.executable, REPO / 'tools/train.py', 'tiny.py', *options], root
+    )
 
 
 def evaluate(root, trained, *options):
     """Metrics that tools/test.py writes for the last checkpoint."""
     out = root / f'tested{len(list(root.iterdir()))}'
-    run([
-        sys.executable, REPO / 'tools/test.py', 'tiny.py',
-        trained / 'iter_6.pth', '--work-dir', out, *options
-    ], root)
+    run(
+        [
+            sys.executable,
+            REPO / 'tools/test.py',
+            'tiny.py',
+            trained / 'iter_6.pth',
+            '--work-dir',
+            out,
+            *options,
+        ],
+        root,
+    )
     return json.loads(next(out.glob('*/*.json')).read_text())
 
 
@@ -96,8 +118,10 @@ def scalars(work_dir):
         for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
         for line in file.read_text().splitlines()
     ]
-    return ([line for line in lines if 'loss' in line],
-            [line for line in lines if 'mIoU' in line])
+    return (
+        [line for line in lines if 'loss' in line],
+        [line for line in lines if 'mIoU' in line],
+    )
 
 
 def test_training_logs_and_saves(trained):
@@ -106,8 +130,13 @@ def test_training_logs_and_saves(trained):
     assert [entry['step'] for entry in validations] == [3, 6]
     assert 'unsup.loss' not in steps[1]
     assert {
-        'sup.decode.loss_ce', 'sup.decode.acc_seg', 'unsup.loss',
-        'unsup.weight', 'unsup.active', 'unsup.confident', 'unsup.correct'
+        'sup.decode.loss_ce',
+        'sup.decode.acc_seg',
+        'unsup.loss',
+        'unsup.weight',
+        'unsup.active',
+        'unsup.confident',
+        'unsup.correct',
     } <= set(steps[5])
     assert {'mIoU', 'student/mIoU'} <= set(validations[1])
     assert (trained / 'iter_6.pth').exists()
@@ -117,10 +146,11 @@ def test_training_logs_and_saves(trained):
 
 def test_the_commit_is_noted(trained):
     cfg = Config.fromfile(
-        next(trained.glob('*/vis_data/config.py')),
-        import_custom_modules=False)
-    head = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=REPO,
-                          capture_output=True, text=True).stdout
+        next(trained.glob('*/vis_data/config.py')), import_custom_modules=False
+    )
+    head = subprocess.run(
+        ['git', 'rev-parse', 'HEAD'], cwd=REPO, capture_output=True, text=True
+    ).stdout
     if not head:
         pytest.skip('not a git checkout')
     assert head.startswith(cfg.commit[1:].removesuffix('-dirty'))
@@ -132,15 +162,20 @@ def test_the_test_tool_repeats_the_last_validation(root, trained):
     assert both['mIoU'] == last['mIoU']
     assert both['student/mIoU'] == last['student/mIoU']
     option = 'model.predict_with='
-    nets = evaluate(root, trained, '--cfg-options',
-                    f'{option}[teachers,student,teacher1,teacher2]')
+    nets = evaluate(
+        root,
+        trained,
+        '--cfg-options',
+        f'{option}[teachers,student,teacher1,teacher2]',
+    )
     assert nets['mIoU'] == last['mIoU']
     for net in 'student', 'teacher2':
         alone = evaluate(root, trained, '--cfg-options', f'{option}{net}')
         assert nets[f'{net}/mIoU'] == alone['mIoU']
     assert 'teacher1/mIoU' in nets and 'teachers/mIoU' not in nets
-    turned = evaluate(root, trained, '--cfg-options',
-                      f'{option}[student,teachers]')
+    turned = evaluate(
+        root, trained, '--cfg-options', f'{option}[student,teachers]'
+    )
     assert turned['mIoU'] == nets['student/mIoU']
     assert turned['teachers/mIoU'] == nets['mIoU']
     assert 'student/mIoU' not in turned
@@ -151,8 +186,10 @@ def test_the_end_of_the_log_says_how_to_test(root, trained):
     log = next(trained.glob('*/*.log')).read_text()
     ending = log.partition('The training has ended.')[2]
     last = scalars(trained)[1][-1]
-    assert (f'at iteration 6: teachers {last["mIoU"]:.2f}, student '
-            f'{last["student/mIoU"]:.2f}') in ending
+    assert (
+        f'at iteration 6: teachers {last["mIoU"]:.2f}, student '
+        f'{last["student/mIoU"]:.2f}'
+    ) in ending
     assert 'supervised training: no validation in run_supervised' in ending
     assert re.search(r'run/best_mIoU_iter_\d\.pth, ', ending)
     assert 'vis_image/pseudo_labels_6.png' in ending
@@ -160,21 +197,31 @@ def test_the_end_of_the_log_says_how_to_test(root, trained):
     assert command.endswith(' run/tiny.py run/iter_6.pth')
     assert f'{REPO}/tools/test.py ' in command
     run(shlex.split(command), root)
-    table = run([sys.executable, REPO / 'tools/analysis_tools/results.py',
-                 'run'], root)
+    table = run(
+        [sys.executable, REPO / 'tools/analysis_tools/results.py', 'run'], root
+    )
     assert f'| {last["mIoU"]:.2f} |' in table
 
 
 def test_predictions_and_pictures_come_out(root, trained):
-    evaluate(root, trained, '--out', root / 'masks', '--show-dir', 'painted',
-             '--cfg-options', 'default_hooks.visualization.interval=1')
+    evaluate(
+        root,
+        trained,
+        '--out',
+        root / 'masks',
+        '--show-dir',
+        'painted',
+        '--cfg-options',
+        'default_hooks.visualization.interval=1',
+    )
     assert len(list((root / 'masks').glob('val_*.png'))) == 6
     assert list(root.glob('**/painted/**/*.png'))
 
 
 def test_the_inference_api_of_mmseg_takes_the_checkpoint(root, trained):
     model = init_model(
-        str(root / 'tiny.py'), str(trained / 'iter_6.pth'), device='cpu')
+        str(root / 'tiny.py'), str(trained / 'iter_6.pth'), device='cpu'
+    )
     assert model.dataset_meta['classes'][1] == 'disc'
     image = str(root / 'shapes/JPEGImages/val_00000.jpg')
     assert inference_model(model, image).pred_sem_seg.shape == (64, 64)
@@ -187,8 +234,16 @@ def test_time_augmentation(root, trained):
 @pytest.fixture(scope='module')
 def ranks(root):
     """What two processes end with."""
-    run([REPO / 'tools/dist_train.sh', 'tiny.py', 2, '--work-dir',
-         root / 'ranks'], root)
+    run(
+        [
+            REPO / 'tools/dist_train.sh',
+            'tiny.py',
+            2,
+            '--work-dir',
+            root / 'ranks',
+        ],
+        root,
+    )
     return [torch.load(root / f'ranks/rank{rank}.pth') for rank in range(2)]
 
 
@@ -202,9 +257,9 @@ def test_ranks_end_with_the_same_student_and_teachers(root, ranks):
 
 
 def test_ranks_see_disjoint_images_within_a_pass(ranks):
-    first, second = ([
-        path for _, weak in rank['images'] for path in weak
-    ] for rank in ranks)
+    first, second = (
+        [path for _, weak in rank['images'] for path in weak] for rank in ranks
+    )
     assert len(first) == len(second) == 12  # of 42
     assert len({*first, *second}) == 24
     assert (pairs(ranks[0]) & pairs(ranks[1])) == set()
@@ -212,8 +267,7 @@ def test_ranks_see_disjoint_images_within_a_pass(ranks):
 
 def pairs(rank):
     return {
-        pair
-        for labeled, weak in rank['images'] for pair in zip(labeled, weak)
+        pair for labeled, weak in rank['images'] for pair in zip(labeled, weak)
     }
 
 
@@ -229,19 +283,31 @@ def test_no_thread_of_a_rank_can_abort_its_exit(root, ranks, rank):
 
 
 def test_a_checkpoint_of_two_ranks_exports(root, ranks):
-    out = run([
-        sys.executable, REPO / 'tools/export.py', root / 'ranks/iter_6.pth',
-        root / 'exported.pth'
-    ], root)
+    out = run(
+        [
+            sys.executable,
+            REPO / 'tools/export.py',
+            root / 'ranks/iter_6.pth',
+            root / 'exported.pth',
+        ],
+        root,
+    )
     last = scalars(root / 'ranks')[1][-1]['mIoU']
     assert f'two passes {last:.2f}, the exported average' in out
 
 
 def test_two_ranks_test_like_one_and_the_first_writes_it(root, trained):
-    run([
-        REPO / 'tools/dist_test.sh', 'tiny.py', trained / 'iter_6.pth', 2,
-        '--work-dir', root / 'dist'
-    ], root)
+    run(
+        [
+            REPO / 'tools/dist_test.sh',
+            'tiny.py',
+            trained / 'iter_6.pth',
+            2,
+            '--work-dir',
+            root / 'dist',
+        ],
+        root,
+    )
     written = [path.name for path in (root / 'dist').glob('rank*_results')]
     assert written == ['rank0_results']
     result = json.loads(next((root / 'dist').glob('*/*.json')).read_text())
@@ -267,10 +333,17 @@ def test_the_config_of_the_readme_trains(root):
     (root / 'photos').mkdir()
     for image in (root / 'shapes/JPEGImages').glob('train_0000*.jpg'):
         shutil.copy(image, root / 'photos')
-    run([
-        sys.executable, REPO / 'tools/train.py', 'mine.py', '--cfg-options',
-        'train_cfg.max_iters=2', 'default_hooks.logger.interval=1'
-    ], root)
+    run(
+        [
+            sys.executable,
+            REPO / 'tools/train.py',
+            'mine.py',
+            '--cfg-options',
+            'train_cfg.max_iters=2',
+            'default_hooks.logger.interval=1',
+        ],
+        root,
+    )
     steps = scalars(root / 'work_dirs/mine')[0]
     assert steps[1]['step'] == 2
     assert 'unsup.loss' in steps[1] and 'unsup.correct' not in steps[1]
@@ -279,6 +352,7 @@ def test_the_config_of_the_readme_trains(root):
 @pytest.mark.parametrize('name', ['dist_train', 'dist_test', 'slurm_train'])
 def test_launchers_say_how_they_are_used(name):
     done = subprocess.run(
-        [REPO / f'tools/{name}.sh'], stderr=subprocess.PIPE, text=True)
+        [REPO / f'tools/{name}.sh'], stderr=subprocess.PIPE, text=True
+    )
     assert done.returncode == 2
     assert 'Usage' in done.stderr

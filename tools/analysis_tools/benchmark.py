@@ -1,4 +1,5 @@
 """Time a training step of PS-MT against what it cannot do without."""
+
 import argparse
 import copy
 import gc
@@ -34,10 +35,21 @@ from mmseg_psmt.launch import commit
 from mmseg_psmt.models import psmt
 
 WARM_UP, PROFILED = 3, 6  # rounds, steps
-PARTS = ('preprocessor', 'teachers', 'statistics of pseudo labels', 'CutMix',
-         'student forward', 'T-VAT', 'Conf-CE', 'backward',
-         'check that all is finite', 'optimizer', 'EMA', 'hooks and logging',
-         'rest')
+PARTS = (
+    'preprocessor',
+    'teachers',
+    'statistics of pseudo labels',
+    'CutMix',
+    'student forward',
+    'T-VAT',
+    'Conf-CE',
+    'backward',
+    'check that all is finite',
+    'optimizer',
+    'EMA',
+    'hooks and logging',
+    'rest',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,28 +58,51 @@ def parse_args() -> argparse.Namespace:
         '("step", through data preprocessor, train_step and hooks) and the '
         'floor ("floor": the student forward and backward on all images of a '
         'batch in one pass, the teachers forward on the unlabeled ones, the '
-        'optimizer), one after the other in each round.')
+        'optimizer), one after the other in each round.'
+    )
     parser.add_argument('config', help='of a PSMT model')
     parser.add_argument(
-        '--crop', type=int, nargs='+', metavar='PIXELS',
-        help='sizes of square crops; default: crop_size of the config')
+        '--crop',
+        type=int,
+        nargs='+',
+        metavar='PIXELS',
+        help='sizes of square crops; default: crop_size of the config',
+    )
     parser.add_argument(
-        '--batch', type=int, nargs='+', metavar='N',
+        '--batch',
+        type=int,
+        nargs='+',
+        metavar='N',
         help='labeled images per process, with as many unlabeled ones; '
-        'default: train_dataloader.batch_size of the config')
-    parser.add_argument('--rounds', type=int, default=20,
-                        help='that are timed, after three; 20 if unset')
-    parser.add_argument('--amp', choices=['float16', 'bfloat16'],
-                        help='autocast of both, needs a GPU')
+        'default: train_dataloader.batch_size of the config',
+    )
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=20,
+        help='that are timed, after three; 20 if unset',
+    )
+    parser.add_argument(
+        '--amp',
+        choices=['float16', 'bfloat16'],
+        help='autocast of both, needs a GPU',
+    )
     for option in '--channels-last', '--compile':
         parser.add_argument(option, action='store_true', help='see SpeedHook')
     parser.add_argument(
-        '--out', type=Path, metavar='DIR',
+        '--out',
+        type=Path,
+        metavar='DIR',
         help='folder for results.json and a trace of each size, which '
-        'chrome://tracing and ui.perfetto.dev open')
+        'chrome://tracing and ui.perfetto.dev open',
+    )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={},
-        help='as in tools/train.py, such as model.one_pass=True')
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='as in tools/train.py, such as model.one_pass=True',
+    )
     args = parser.parse_args()
     if not Path(args.config).is_file():
         parser.error(f'the config {args.config} does not exist')
@@ -97,7 +132,9 @@ class DrawnPairs(Dataset):
                 inputs=torch.from_numpy(image),
                 data_samples=SegDataSample(
                     gt_sem_seg=PixelData(data=torch.from_numpy(labels)),
-                    metainfo=dict(img_shape=(crop, crop))))
+                    metainfo=dict(img_shape=(crop, crop)),
+                ),
+            )
 
         self.pairs = [
             dict(labeled=view(), weak=view(), strong=view())
@@ -118,21 +155,26 @@ class Floor:
         model = runner.model
         nets = nn.ModuleList(
             MODELS.build(copy.deepcopy(runner.cfg.model.segmentor))
-            for _ in range(1 + len(model.teachers)))
+            for _ in range(1 + len(model.teachers))
+        )
         nets = revert_sync_batchnorm(nets).to(model.data_preprocessor.device)
         speed.hasten(nets)
         self.student, *self.teachers = nets
         for teacher in self.teachers:
             teacher.eval().requires_grad_(False)
         self.optim = build_optim_wrapper(
-            self.student, runner.cfg.optim_wrapper)
+            self.student, runner.cfg.optim_wrapper
+        )
         batch = model.data_preprocessor(batch, True)
         images, samples = batch['inputs'], batch['data_samples']
         self.weak = images['weak']
         self.images = torch.cat([images['labeled'], images['strong']])
-        self.labels = torch.cat([
-            sample.gt_sem_seg.data
-            for sample in samples['labeled'] + samples['strong']])
+        self.labels = torch.cat(
+            [
+                sample.gt_sem_seg.data
+                for sample in samples['labeled'] + samples['strong']
+            ]
+        )
 
     def __call__(self, batch: dict) -> None:
         student, labeled = self.student, len(self.weak)
@@ -148,10 +190,17 @@ class Floor:
                 for head in aux if isinstance(aux, nn.ModuleList) else [aux]:
                     logits.append((head(feats), self.labels[:labeled]))
             loss = sum(
-                F.cross_entropy(resize(
-                    x, size=labels.shape[1:], mode='bilinear',
-                    align_corners=student.align_corners), labels)
-                for x, labels in logits)
+                F.cross_entropy(
+                    resize(
+                        x,
+                        size=labels.shape[1:],
+                        mode='bilinear',
+                        align_corners=student.align_corners,
+                    ),
+                    labels,
+                )
+                for x, labels in logits
+            )
         self.optim.update_params(loss)
 
 
@@ -171,8 +220,9 @@ class BenchmarkLoop(IterBasedTrainLoop):
     def run_iter(self, batch: dict) -> None:
         step, number = super().run_iter, self._iter
         if not self.cases:
-            self.cases = dict(step=step, floor=Floor(
-                self.runner, self.speed, batch))
+            self.cases = dict(
+                step=step, floor=Floor(self.runner, self.speed, batch)
+            )
         if number == WARM_UP + self.rounds:
             self.inspect(batch)
             return
@@ -247,8 +297,10 @@ def annotate(runner: Runner) -> None:
         owners.append((model.tvat, 'forward', 'T-VAT'))
     for hook in runner.hooks:
         if isinstance(hook, CheckFiniteHook):
-            owners += [(hook, '_check', 'check that all is finite'),
-                       (hook, 'before_train_iter', 'check that all is finite')]
+            owners += [
+                (hook, '_check', 'check that all is finite'),
+                (hook, 'before_train_iter', 'check that all is finite'),
+            ]
     for owner, name, part in owners:
         setattr(owner, name, timed(part, getattr(owner, name)))
     model.mix = [timed('CutMix', mix) for mix in model.mix]
@@ -257,10 +309,16 @@ def annotate(runner: Runner) -> None:
 def shares(profiler: profile) -> Dict[str, float]:
     """Seconds per step of each part, without the parts within it."""
     events = sorted(  # a GPU's timeline repeats those of the host
-        (event for event in profiler.events() if event.is_user_annotation
-         and event.device_type == DeviceType.CPU and event.name in PARTS),
-        key=lambda event: event.time_range.start)
-    seconds, around = dict.fromkeys(PARTS, 0.), []
+        (
+            event
+            for event in profiler.events()
+            if event.is_user_annotation
+            and event.device_type == DeviceType.CPU
+            and event.name in PARTS
+        ),
+        key=lambda event: event.time_range.start,
+    )
+    seconds, around = dict.fromkeys(PARTS, 0.0), []
     for event in events:
         while around and event.time_range.start >= around[-1].time_range.end:
             around.pop()
@@ -272,14 +330,16 @@ def shares(profiler: profile) -> Dict[str, float]:
     return {part: spent for part, spent in seconds.items() if spent}
 
 
-def prepare(args: argparse.Namespace, crop: int, batch: int,
-            work_dir: str) -> Config:
+def prepare(
+    args: argparse.Namespace, crop: int, batch: int, work_dir: str
+) -> Config:
     """The config on drawn images, beyond its warm-up."""
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     if cfg.model.type != 'PSMT':
-        raise SystemExit(f'{args.config} has a model of type '
-                         f'{cfg.model.type}, not PSMT')
+        raise SystemExit(
+            f'{args.config} has a model of type {cfg.model.type}, not PSMT'
+        )
     if not (crop or cfg.get('crop_size')):
         raise SystemExit(f'{args.config} has no crop_size: give --crop')
     crop = crop or cfg.crop_size[0]
@@ -287,8 +347,10 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
     segmentor = cfg.model.segmentor
     head = segmentor.decode_head
     if isinstance(head, list):
-        raise SystemExit(f'{args.config} has a cascade of decode heads, whose '
-                         'floor is not known')
+        raise SystemExit(
+            f'{args.config} has a cascade of decode heads, whose '
+            'floor is not known'
+        )
     segmentor.pretrained = None
     segmentor.backbone.pop('init_cfg', None)
     cfg.model.update(warmup_iters=0, ramp_iters=0)
@@ -300,23 +362,43 @@ def prepare(args: argparse.Namespace, crop: int, batch: int,
     speed = dict(channels_last=args.channels_last, compile=args.compile)
     cfg.default_hooks.checkpoint.update(interval=-1, save_last=False)
     cfg.default_hooks.checkpoint.pop('save_best', None)
-    for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg',
-                'test_dataloader', 'test_evaluator', 'auto_scale_lr'):
+    for key in (
+        'val_cfg',
+        'val_dataloader',
+        'val_evaluator',
+        'test_cfg',
+        'test_dataloader',
+        'test_evaluator',
+        'auto_scale_lr',
+    ):
         cfg.pop(key, None)
     cfg.train_dataloader = dict(
         batch_size=batch,
-        dataset=dict(type='DrawnPairs', crop=crop, num_pairs=batch,
-                     num_classes=head.num_classes),
+        dataset=dict(
+            type='DrawnPairs',
+            crop=crop,
+            num_pairs=batch,
+            num_classes=head.num_classes,
+        ),
         sampler=dict(type='PairSampler'),
-        num_workers=0)
-    cfg.train_cfg = dict(
-        type='BenchmarkLoop', speed=speed, rounds=args.rounds)
+        num_workers=0,
+    )
+    cfg.train_cfg = dict(type='BenchmarkLoop', speed=speed, rounds=args.rounds)
     cfg.custom_hooks = [
-        *(hook for hook in cfg.custom_hooks
-          if hook.type in ('TeacherEMAHook', 'CheckFiniteHook')),
-        dict(type='SpeedHook', **speed)]
-    cfg.update(work_dir=work_dir, load_from=None, resume=False,
-               vis_backends=[], log_level='ERROR')
+        *(
+            hook
+            for hook in cfg.custom_hooks
+            if hook.type in ('TeacherEMAHook', 'CheckFiniteHook')
+        ),
+        dict(type='SpeedHook', **speed),
+    ]
+    cfg.update(
+        work_dir=work_dir,
+        load_from=None,
+        resume=False,
+        vis_backends=[],
+        log_level='ERROR',
+    )
     cfg.visualizer.vis_backends = []
     return cfg
 
@@ -333,7 +415,8 @@ def results(loop: BenchmarkLoop, batch: int) -> dict:
             quartiles=np.percentile(ratios, [25, 75]).tolist(),
             images_per_second=2 * batch / median,
             gib=loop.peak[name] / 2**30,
-            tflop=loop.flops[name] / 1e12)
+            tflop=loop.flops[name] / 1e12,
+        )
     return dict(cases=cases, parts=shares(loop.profile))
 
 
@@ -341,9 +424,10 @@ def table(crop: int, batch: int, result: dict) -> str:
     """Markdown of one size."""
     lines = [
         f'Crop {crop}, {batch} labeled + {batch} unlabeled images; the memory '
-        'is without weights and state:', '',
+        'is without weights and state:',
+        '',
         '| | ms | of the floor | quartiles | images/s | GiB | TFLOP |',
-        '|---|--:|--:|--:|--:|--:|--:|'
+        '|---|--:|--:|--:|--:|--:|--:|',
     ]
     for name, case in result['cases'].items():
         low, high = case['quartiles']
@@ -352,12 +436,17 @@ def table(crop: int, batch: int, result: dict) -> str:
             f'{case["of_floor"]:.3f} | {low:.3f}-{high:.3f} | '
             f'{case["images_per_second"]:.2f} | '
             + (f'{case["gib"]:.2f}' if case['gib'] else '–')
-            + f' | {case["tflop"]:.3f} |')
+            + f' | {case["tflop"]:.3f} |'
+        )
     whole = sum(result['parts'].values())
     lines += ['', '| part of the step | ms | share |', '|---|--:|--:|']
-    return '\n'.join(lines + [
-        f'| {part} | {1e3 * spent:.1f} | {spent / whole:.1%} |'
-        for part, spent in result['parts'].items()])
+    return '\n'.join(
+        lines
+        + [
+            f'| {part} | {1e3 * spent:.1f} | {spent / whole:.1%} |'
+            for part, spent in result['parts'].items()
+        ]
+    )
 
 
 def main() -> None:
@@ -365,14 +454,16 @@ def main() -> None:
     register_all_modules()
     where = dict(
         config=args.config,
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else
-        f'CPU, {torch.get_num_threads()} threads',
+        device=torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f'CPU, {torch.get_num_threads()} threads',
         torch=torch.__version__,
         mmengine=mmengine.__version__,
         commit=commit() or 'unknown',
         precision=args.amp or 'float32',
         channels_last=args.channels_last,
-        compile=args.compile)
+        compile=args.compile,
+    )
     print('\n'.join(f'- {key}: {value}' for key, value in where.items()))
     sizes = []
     for crop, batch in product(args.crop or [None], args.batch or [None]):
@@ -388,12 +479,14 @@ def main() -> None:
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
             loop.profile.export_chrome_trace(
-                f'{args.out}/trace_{crop}_{batch}.json.gz')
+                f'{args.out}/trace_{crop}_{batch}.json.gz'
+            )
         del loop
         gc.collect()  # of the networks, before those of the next size
     if args.out:
         (args.out / 'results.json').write_text(
-            json.dumps(dict(where, sizes=sizes), indent=1))
+            json.dumps(dict(where, sizes=sizes), indent=1)
+        )
 
 
 if __name__ == '__main__':

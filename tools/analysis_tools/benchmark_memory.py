@@ -1,4 +1,5 @@
 """Peak memory of PS-MT and of supervised training, by crop and batch."""
+
 import argparse
 import copy
 import gc
@@ -29,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 from mmseg_psmt.engine.model import backward_with
 
 CARDS = (8, 11, 16, 24, 40, 80)  # GB
-SHARE, CONTEXT = 0.1, 1.  # of the peak, and GiB, that it leaves out
+SHARE, CONTEXT = 0.1, 1.0  # of the peak, and GiB, that it leaves out
 PHASES = ('warm-up', 'PS-MT', 'supervised')
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 aten = torch.ops.aten
@@ -52,8 +53,9 @@ class AllocationTrace(TorchDispatchMode):
             return 1
         if func is aten.index.Tensor:
             args = args[0], [j for i in args[1] for j in self._indices(i)]
-        if (func is aten.native_batch_norm.default
-                and args[0].numel() == args[0].size(1)):
+        if func is aten.native_batch_norm.default and args[0].numel() == args[
+            0
+        ].size(1):
             # SyncBN counts the pixels of all GPUs, not this one alone.
             out = args[0].clone(), args[1].clone(), args[1].clone()
         else:
@@ -82,14 +84,20 @@ class AllocationTrace(TorchDispatchMode):
         self.live -= self._sizes.pop(key)
 
 
-def train_step(model: nn.Module, optim, crop: Sequence[int], num: int,
-               amp: Optional[torch.dtype] = None) -> None:
+def train_step(
+    model: nn.Module,
+    optim,
+    crop: Sequence[int],
+    num: int,
+    amp: Optional[torch.dtype] = None,
+) -> None:
     """One iteration of PSMT on num + num images, or of its student on num."""
 
     def view() -> Tuple[Tensor, List[SegDataSample]]:
         labels = [torch.zeros(1, *crop, dtype=torch.long) for _ in range(num)]
         return torch.rand(num, 3, *crop), [
-            SegDataSample(gt_sem_seg=PixelData(data=data)) for data in labels]
+            SegDataSample(gt_sem_seg=PixelData(data=data)) for data in labels
+        ]
 
     images, samples = view()
     psmt = hasattr(model, 'teachers')
@@ -97,7 +105,8 @@ def train_step(model: nn.Module, optim, crop: Sequence[int], num: int,
         model.backward = backward_with(optim)
         images, samples = dict(labeled=images), dict(labeled=samples)
         for name in ['weak', 'strong'] + (
-                ['labeled_weak'] * model.teachers.independent):
+            ['labeled_weak'] * model.teachers.independent
+        ):
             images[name], samples[name] = view()
         images['valid'] = torch.ones(num, *crop, dtype=torch.bool)
     with torch.autocast(DEVICE, amp, enabled=amp is not None):
@@ -107,10 +116,13 @@ def train_step(model: nn.Module, optim, crop: Sequence[int], num: int,
         model.update_teacher()
 
 
-def peaks(model: ConfigType, optim_wrapper: ConfigType,
-          cells: List[Tuple[Sequence[int], int]],
-          amp: Optional[torch.dtype] = None,
-          warmup: bool = False) -> List[Optional[int]]:
+def peaks(
+    model: ConfigType,
+    optim_wrapper: ConfigType,
+    cells: List[Tuple[Sequence[int], int]],
+    amp: Optional[torch.dtype] = None,
+    warmup: bool = False,
+) -> List[Optional[int]]:
     """Bytes at the peak of a training step on each (crop, images).
 
     Measured on CUDA, with None where it is out of memory; elsewhere computed
@@ -125,13 +137,19 @@ def peaks(model: ConfigType, optim_wrapper: ConfigType,
         stack.enter_context(patch('torch.nn.functional._verify_batch_size'))
         net = revert_sync_batchnorm(MODELS.build(copy.deepcopy(model)))
         net.iter = 0 if warmup else getattr(net, 'warmup_iters', 0)
-        optim = build_optim_wrapper(net, {
-            key: value for key, value in optim_wrapper.items()
-            if key not in ('dtype', 'loss_scale')  # of AmpOptimWrapper
-        } | {'type': 'OptimWrapper'})
+        optim = build_optim_wrapper(
+            net,
+            {
+                key: value
+                for key, value in optim_wrapper.items()
+                if key not in ('dtype', 'loss_scale')  # of AmpOptimWrapper
+            }
+            | {'type': 'OptimWrapper'},
+        )
         if not cuda:  # the first step creates the optimizer's state
-            train_step(net, optim, *min(cells, key=lambda c: c[0][0] * c[1]),
-                       amp)
+            train_step(
+                net, optim, *min(cells, key=lambda c: c[0][0] * c[1]), amp
+            )
         for cell in cells:
             if not cuda:
                 trace.peak = trace.live
@@ -153,9 +171,18 @@ def peaks(model: ConfigType, optim_wrapper: ConfigType,
 def card(row: dict) -> Optional[int]:
     """Smallest of CARDS for the peaks of PS-MT in a row."""
     ours = [row[phase] for phase in PHASES[:2] if phase in row]
-    return None if None in ours else next(
-        (size for size in CARDS
-         if max(ours) / 2**30 * (1 + SHARE) + CONTEXT <= size), None)
+    return (
+        None
+        if None in ours
+        else next(
+            (
+                size
+                for size in CARDS
+                if max(ours) / 2**30 * (1 + SHARE) + CONTEXT <= size
+            ),
+            None,
+        )
+    )
 
 
 def rows(path: Path, args: argparse.Namespace) -> List[dict]:
@@ -164,47 +191,68 @@ def rows(path: Path, args: argparse.Namespace) -> List[dict]:
     cfg.merge_from_dict(args.cfg_options)
     model, wrapper = cfg.get('model', {}), cfg.get('optim_wrapper')
     if model.get('type') not in ('PSMT', 'mmseg.PSMT'):
-        raise SystemExit(f'{path} trains {model.get("type")!r}: give a config '
-                         "with model.type='PSMT', whose model.segmentor is "
-                         'compared with it')
+        raise SystemExit(
+            f'{path} trains {model.get("type")!r}: give a config '
+            "with model.type='PSMT', whose model.segmentor is "
+            'compared with it'
+        )
     size = (model.get('data_preprocessor') or {}).get('size')
     if not (args.crop or size):
-        raise SystemExit(f'{path} has no model.data_preprocessor.size: '
-                         'give --crop')
-    cells = [(crop, num) for crop in [
-        (side, side) for side in args.crop or ()] or [tuple(size)]
-        for num in args.batch or [cfg.train_dataloader.batch_size]]
+        raise SystemExit(
+            f'{path} has no model.data_preprocessor.size: give --crop'
+        )
+    cells = [
+        (crop, num)
+        for crop in [(side, side) for side in args.crop or ()] or [tuple(size)]
+        for num in args.batch or [cfg.train_dataloader.batch_size]
+    ]
     amp, found = args.amp and getattr(torch, args.amp), {}
     try:
         if (model.get('teachers') or {}).get('init') == 'independent':
             found['warm-up'] = peaks(model, wrapper, cells, amp, warmup=True)
         found['PS-MT'] = peaks(model, wrapper, cells, amp)
-        found['supervised'] = peaks(model.segmentor, wrapper,
-                                    [(crop, 2 * n) for crop, n in cells], amp)
-    except (DataDependentOutputException,
-            DynamicOutputShapeException) as error:
-        raise SystemExit(f'{path} cannot be computed, because memory depends '
-                         f'on the images ({error}): measure it with CUDA')
-    return [dict(config=path.stem, crop=crop, batch=num,
-                 **dict(zip(found, cell)))
-            for (crop, num), cell in zip(cells, zip(*found.values()))]
+        found['supervised'] = peaks(
+            model.segmentor, wrapper, [(crop, 2 * n) for crop, n in cells], amp
+        )
+    except (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+    ) as error:
+        raise SystemExit(
+            f'{path} cannot be computed, because memory depends '
+            f'on the images ({error}): measure it with CUDA'
+        )
+    return [
+        dict(config=path.stem, crop=crop, batch=num, **dict(zip(found, cell)))
+        for (crop, num), cell in zip(cells, zip(*found.values()))
+    ]
 
 
 def render(table: List[dict]) -> str:
     """Markdown, in GiB."""
-    lines = [('config', 'crop', 'batch', *PHASES, 'ratio', 'card'),
-             ['---', *['--:'] * 7]]
+    lines = [
+        ('config', 'crop', 'batch', *PHASES, 'ratio', 'card'),
+        ['---', *['--:'] * 7],
+    ]
     for row in table:
         ours, plain = row['PS-MT'], row['supervised']
-        lines.append([
-            row['config'], 'x'.join(map(str, row['crop'])),
-            '{0} + {0}'.format(row['batch']),
-            *('out of memory' if size is None else
-              f'{size / 2**30:.2f}' if size else '–'
-              for size in (row.get(phase, 0) for phase in PHASES)),
-            f'{ours / plain:.2f}' if ours and plain else '–',
-            str(card(row) or '–')
-        ])
+        lines.append(
+            [
+                row['config'],
+                'x'.join(map(str, row['crop'])),
+                '{0} + {0}'.format(row['batch']),
+                *(
+                    'out of memory'
+                    if size is None
+                    else f'{size / 2**30:.2f}'
+                    if size
+                    else '–'
+                    for size in (row.get(phase, 0) for phase in PHASES)
+                ),
+                f'{ours / plain:.2f}' if ours and plain else '–',
+                str(card(row) or '–'),
+            ]
+        )
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
@@ -214,15 +262,28 @@ def main() -> None:
         'supervised training of the same segmentor on as many images. With '
         'CUDA the peaks are measured; without it they are computed from a '
         'step with tensors that have shapes but no values. One process, '
-        'random weights, no data needed.')
+        'random weights, no data needed.'
+    )
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
-    for option, whose in (('--crop', 'sides of square crops'),
-                          ('--batch', 'labeled images, and as many others')):
-        parser.add_argument(option, nargs='+', type=int, metavar='N',
-                            help=f'{whose}; default: that of the config')
+    for option, whose in (
+        ('--crop', 'sides of square crops'),
+        ('--batch', 'labeled images, and as many others'),
+    ):
+        parser.add_argument(
+            option,
+            nargs='+',
+            type=int,
+            metavar='N',
+            help=f'{whose}; default: that of the config',
+        )
     parser.add_argument('--amp', choices=('bfloat16', 'float16'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        default={}, help='as in tools/train.py')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='as in tools/train.py',
+    )
     args = parser.parse_args()
     for path in args.configs:
         if not path.is_file():
@@ -233,11 +294,13 @@ def main() -> None:
     register_all_modules()
     MMLogger.get_instance('mmengine', log_level='ERROR')
     table = [row for path in args.configs for row in rows(path, args)]
-    print(f'\nPeaks are {"measured" if DEVICE == "cuda" else "computed"}, in '
-          f'GiB, with {args.amp or "float32"}, torch {torch.__version__}. '
-          f'The card, in GB, is\nthe smallest for {1 + SHARE:g} x the peak of '
-          f'both phases + {CONTEXT:g} GiB, which is an assumption.\n\n'
-          f'{render(table)}')
+    print(
+        f'\nPeaks are {"measured" if DEVICE == "cuda" else "computed"}, in '
+        f'GiB, with {args.amp or "float32"}, torch {torch.__version__}. '
+        f'The card, in GB, is\nthe smallest for {1 + SHARE:g} x the peak of '
+        f'both phases + {CONTEXT:g} GiB, which is an assumption.\n\n'
+        f'{render(table)}'
+    )
 
 
 if __name__ == '__main__':

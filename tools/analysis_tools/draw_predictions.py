@@ -1,4 +1,5 @@
 """Draw what several trainings say of the same test images, side by side."""
+
 import argparse
 from pathlib import Path
 from typing import List
@@ -20,20 +21,27 @@ from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Draw the predictions of the last checkpoints on images '
-        'of the test list, one row per image and one column per training.')
+        'of the test list, one row per image and one column per training.'
+    )
     parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
     parser.add_argument('--out', type=Path, required=True, help='PNG')
-    parser.add_argument('--images', type=int, default=10,
-                        help='evenly from the list')
-    parser.add_argument('--labels-only', action='store_true',
-                        help='without the images and their masks, whose '
-                        'license may forbid to pass them on')
+    parser.add_argument(
+        '--images', type=int, default=10, help='evenly from the list'
+    )
+    parser.add_argument(
+        '--labels-only',
+        action='store_true',
+        help='without the images and their masks, whose '
+        'license may forbid to pass them on',
+    )
     args = parser.parse_args()
     for word in args.runs:
         name, found, folder = word.partition('=')
         if not (found and (Path(folder) / 'last_checkpoint').is_file()):
-            parser.error(f'{word!r} is not NAME=WORK_DIR with a training that '
-                         'saved a checkpoint')
+            parser.error(
+                f'{word!r} is not NAME=WORK_DIR with a training that '
+                'saved a checkpoint'
+            )
     if args.images < 1:
         parser.error(f'--images must be at least 1, got {args.images}')
     if args.out.suffix != '.png' or args.out.is_dir():
@@ -50,8 +58,9 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     """Labels (H, W) of each image by the net that predicts first."""
     cfg = load(work_dir)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    where = {dataset.get_data_info(i)['img_path']: i
-             for i in range(len(dataset))}
+    where = {
+        dataset.get_data_info(i)['img_path']: i for i in range(len(dataset))
+    }
     missing = [path for path in paths if path not in where]
     if missing:
         raise SystemExit(f'{work_dir} is not tested on {missing[0]}')
@@ -59,11 +68,13 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     noted = (work_dir / 'last_checkpoint').read_text().strip()
     here = work_dir / Path(noted).name  # the work dir may have been moved
     model = init_model(
-        cfg, str(here) if here.is_file() else noted,
-        device='cuda' if torch.cuda.is_available() else 'cpu')
+        cfg,
+        str(here) if here.is_file() else noted,
+        device='cuda' if torch.cuda.is_available() else 'cpu',
+    )
     with torch.no_grad():
         found = [model.test_step(pseudo_collate([image])) for image in images]
-    return [sample.pred_sem_seg.data[0].cpu().numpy() for sample, in found]
+    return [sample.pred_sem_seg.data[0].cpu().numpy() for (sample,) in found]
 
 
 def load_image(path: str) -> np.ndarray:
@@ -78,10 +89,11 @@ def main() -> None:
     args = parse_args()
     forbid_code_in_checkpoints()
     register_all_modules()
-    runs = {name: Path(folder) for name, _, folder in (
-        word.partition('=') for word in args.runs)}
-    dataset = DATASETS.build(
-        load([*runs.values()][0]).test_dataloader.dataset)
+    runs = {
+        name: Path(folder)
+        for name, _, folder in (word.partition('=') for word in args.runs)
+    }
+    dataset = DATASETS.build(load([*runs.values()][0]).test_dataloader.dataset)
     count = min(args.images, len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).astype(int)
     paths = [dataset.get_data_info(i)['img_path'] for i in chosen]
@@ -90,10 +102,12 @@ def main() -> None:
         columns['image'] = [*map(load_image, paths)]
         columns['truth'] = [
             painted(dataset[i]['data_samples'].gt_sem_seg.data[0], palette)
-            for i in chosen]
+            for i in chosen
+        ]
     for name, folder in runs.items():
-        columns[name] = [painted(labels, palette)
-                         for labels in predictions(folder, paths)]
+        columns[name] = [
+            painted(labels, palette) for labels in predictions(folder, paths)
+        ]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(sheet(columns)).save(args.out)
     print(f'{len(chosen)} images: {args.out}')

@@ -1,4 +1,5 @@
 """What an encoder, its decoder and T-VAT at each place cost, and reach."""
+
 import argparse
 import copy
 from pathlib import Path
@@ -20,8 +21,16 @@ from mmseg_psmt.models.head_tap import HeadTap
 from mmseg_psmt.models.heads import find_site, head_with_inputs, tapped_head
 from mmseg_psmt.models.t_vat import t_vat
 
-COSTS = ('config', 'crop', 'encoder M', 'decoder M', 'encoder GMAC',
-         'decoder GMAC', 'place', 'T-VAT GMAC')
+COSTS = (
+    'config',
+    'crop',
+    'encoder M',
+    'decoder M',
+    'encoder GMAC',
+    'decoder GMAC',
+    'place',
+    'T-VAT GMAC',
+)
 REACH = ('KL of noise', 'KL of T-VAT', 'radius / feature')
 
 
@@ -65,10 +74,13 @@ def places(net: nn.Module, images: Tensor, eps: float) -> Iterator[List]:
             if not feat.is_meta:
                 noise = torch.randn_like(feat).flatten(1)
                 noise = eps * noise / noise.norm(dim=1, keepdim=True)
-                row.extend([
-                    divergence(decode, feat, noise.view_as(feat)),
-                    divergence(decode, feat, t_vat(feat, decode, eps=eps)),
-                    (eps / feat.flatten(1).norm(dim=1)).mean().item()])
+                row.extend(
+                    [
+                        divergence(decode, feat, noise.view_as(feat)),
+                        divergence(decode, feat, t_vat(feat, decode, eps=eps)),
+                        (eps / feat.flatten(1).norm(dim=1)).mean().item(),
+                    ]
+                )
             return torch.zeros_like(feat)
 
         tapped, inputs = head_with_inputs(student, images)
@@ -92,15 +104,25 @@ def rows(path: Path, args: argparse.Namespace) -> Iterator[List]:
         batch = pseudo_collate([pairs[0, i, (0, i)] for i in range(args.num)])
         images = model.data_preprocessor(batch, True)['inputs']['weak']
     else:
-        size = args.crop and (args.crop, args.crop) or tuple(
-            cfg.model.data_preprocessor.size)
+        size = (
+            args.crop
+            and (args.crop, args.crop)
+            or tuple(cfg.model.data_preprocessor.size)
+        )
         net = revert_sync_batchnorm(MODELS.build(cfg.model.segmentor))
-        net, images = net.eval().to('meta'), torch.empty(
-            1, 3, *size, device='meta')
+        net, images = (
+            net.eval().to('meta'),
+            torch.empty(1, 3, *size, device='meta'),
+        )
     encoder = gmacs(net.backbone, images[:1])
-    fixed = [path.stem, 'x'.join(map(str, size)), millions(net.backbone),
-             millions(net) - millions(net.backbone), encoder,
-             gmacs(net, images[:1]) - encoder]
+    fixed = [
+        path.stem,
+        'x'.join(map(str, size)),
+        millions(net.backbone),
+        millions(net) - millions(net.backbone),
+        encoder,
+        gmacs(net, images[:1]) - encoder,
+    ]
     for place, cost, *reach in places(net, images, args.eps):
         yield [*fixed, place, cost / len(images), *reach]
 
@@ -111,22 +133,30 @@ def main() -> None:
         'the crop of each config, and those of T-VAT with two teachers '
         'before the decoder and late in it. Needs no data, no weights and no '
         'GPU. With the checkpoint of one config also the KL that T-VAT and '
-        'noise of its radius reach on weak training images.')
+        'noise of its radius reach on weak training images.'
+    )
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
     parser.add_argument('--crop', type=int, help='default: of the config')
     parser.add_argument('--checkpoint', type=Path)
     parser.add_argument('--num', type=int, default=4, help='images for the KL')
-    parser.add_argument('--eps', type=float, default=2., help='radius')
+    parser.add_argument('--eps', type=float, default=2.0, help='radius')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={},
-        help='override settings of the configs, as in tools/train.py')
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of the configs, as in tools/train.py',
+    )
     args = parser.parse_args()
     register_all_modules()
     MMLogger.get_instance('mmengine', log_level='ERROR')
     columns = COSTS + REACH * bool(args.checkpoint)
     lines = [columns, ['---'] * len(columns)]
-    lines += [[x if isinstance(x, str) else f'{x:.3g}' for x in row]
-              for path in args.configs for row in rows(path, args)]
+    lines += [
+        [x if isinstance(x, str) else f'{x:.3g}' for x in row]
+        for path in args.configs
+        for row in rows(path, args)
+    ]
     print('\n'.join(f'| {" | ".join(line)} |' for line in lines))
 
 

@@ -8,6 +8,7 @@ over supervised training on the same labels for as many iterations. Read a work
 dir where it was trained: its list of labeled images is read again, and 'list'
 is the start of the sha256 of the sorted names, one per line.
 """
+
 import argparse
 import csv
 import io
@@ -24,18 +25,55 @@ from mmengine import Config
 
 NETS = ('teachers', 'student', 'teacher1', 'teacher2')
 # A run is told from another by these and by its seed.
-SAME = ('config', 'overrides', 'images', 'data', 'protocol', 'list', 'labeled',
-        'iterations', 'batch', 'settings')
+SAME = (
+    'config',
+    'overrides',
+    'images',
+    'data',
+    'protocol',
+    'list',
+    'labeled',
+    'iterations',
+    'batch',
+    'settings',
+)
 MEASURED = (*NETS, 'hours', 'GiB')
 SERIES = ('IoU', 'curve')  # by class; by iteration, of the first net
-COLUMNS = (*SAME, 'seed', 'method', 'published', 'device', 'versions',
-           'commit', *MEASURED, *SERIES)
-SHOWN = ('config', 'images', 'protocol', 'labeled', 'iterations', 'seed',
-         *NETS, 'gain', 'published', 'hours', 'GiB')
-LATEX = str.maketrans({
-    **{char: f'\\{char}' for char in '&%$#_{}'}, '\\': r'\textbackslash{}',
-    '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '±': r'$\pm$',
-    '–': '--', '|': r'\textbar{}'})
+COLUMNS = (
+    *SAME,
+    'seed',
+    'method',
+    'published',
+    'device',
+    'versions',
+    'commit',
+    *MEASURED,
+    *SERIES,
+)
+SHOWN = (
+    'config',
+    'images',
+    'protocol',
+    'labeled',
+    'iterations',
+    'seed',
+    *NETS,
+    'gain',
+    'published',
+    'hours',
+    'GiB',
+)
+LATEX = str.maketrans(
+    {
+        **{char: f'\\{char}' for char in '&%$#_{}'},
+        '\\': r'\textbackslash{}',
+        '~': r'\textasciitilde{}',
+        '^': r'\textasciicircum{}',
+        '±': r'$\pm$',
+        '–': '--',
+        '|': r'\textbar{}',
+    }
+)
 
 
 class NoResult(Exception):
@@ -61,8 +99,18 @@ def parsed(file: Path) -> List[dict]:
 
 def settings(cfg: Config) -> dict:
     """Return a config without the seed and what else a launch sets."""
-    kept = {key: value for key, value in cfg.to_dict().items() if key not in (
-        'work_dir', 'resume', 'launcher', 'model_wrapper_cfg', 'commit')}
+    kept = {
+        key: value
+        for key, value in cfg.to_dict().items()
+        if key
+        not in (
+            'work_dir',
+            'resume',
+            'launcher',
+            'model_wrapper_cfg',
+            'commit',
+        )
+    }
     kept['randomness'] = {**kept.get('randomness', {}), 'seed': 0}
     # WORK_DIRS/<config>/seed<k>/<file>: of each seed its own
     own = re.search(r'([^/]+)/seed\d+/([^/]+)$', kept.get('load_from') or '')
@@ -83,11 +131,13 @@ def launch(start: Path) -> Dict[str, str]:
     gpus = {env[key] for key in env if re.match(r'GPU [\d,]+$', key)}
     size = cfg.train_dataloader.batch_size * int(env['GPU number'])
     return {
-        'seed': env['seed'], 'batch': str(size),
+        'seed': env['seed'],
+        'batch': str(size),
         'device': f'{env["GPU number"]} x {" + ".join(gpus) or "CPU"}',
         'versions': f'Python {env["Python"].split()[0]}, PyTorch '
         f'{env["PyTorch"]}, MMEngine {env["MMEngine"]}',
-        'commit': cfg.get('commit', '')}
+        'commit': cfg.get('commit', ''),
+    }
 
 
 def labeled(images: dict) -> Dict[str, str]:
@@ -100,7 +150,8 @@ def labeled(images: dict) -> Dict[str, str]:
     return {
         'protocol': beside.read_text().strip() if beside.is_file() else '',
         'labeled': str(len(names)),
-        'list': digest(''.join(f'{name}\n' for name in names))}
+        'list': digest(''.join(f'{name}\n' for name in names)),
+    }
 
 
 def images_of(loader: dict) -> str:
@@ -122,45 +173,67 @@ def nets_of(metrics: dict, model: dict) -> Dict[str, float]:
 def class_ious(log: Path) -> List[Dict[str, float]]:
     """Return the IoU of each class, of each net in each evaluation."""
     tables = log.read_text().split('per class results:')[1:]
-    return [{name: float(iou) for name, iou in re.findall(
-        r'^\|\s+(\S.*?)\s+\|\s+([\d.]+|nan)\s+\|', text, re.M)}
-            for text in tables]
+    return [
+        {
+            name: float(iou)
+            for name, iou in re.findall(
+                r'^\|\s+(\S.*?)\s+\|\s+([\d.]+|nan)\s+\|', text, re.M
+            )
+        }
+        for text in tables
+    ]
 
 
 def latest_test(work_dir: Path, cfg: Config, after: str) -> Tuple[dict, Path]:
     """Return metrics and folder of the last test of the model as trained."""
 
     def network(model: dict) -> dict:  # lengths follow the processes
-        return {key: value for key, value in model.items() if key not in (
-            'warmup_iters', 'ramp_iters', 'alternate_every', 'predict_with')}
+        return {
+            key: value
+            for key, value in model.items()
+            if key
+            not in (
+                'warmup_iters',
+                'ramp_iters',
+                'alternate_every',
+                'predict_with',
+            )
+        }
 
     last = f'iter_{cfg.train_cfg.max_iters}.pth'
     for file in sorted(work_dir.glob('test/*/*.json'), reverse=True):
         test = load(file.parent)
-        if (file.parent.name > after and Path(test.load_from).name == last and
-                network(test.model) == network(cfg.model) and
-                test.test_dataloader.dataset == cfg.test_dataloader.dataset):
+        if (
+            file.parent.name > after
+            and Path(test.load_from).name == last
+            and network(test.model) == network(cfg.model)
+            and test.test_dataloader.dataset == cfg.test_dataloader.dataset
+        ):
             return parsed(file)[0], file.parent
     raise NoResult(
         f'{work_dir} was not tested: run tools/test.py CONFIG '
-        f'{work_dir}/{last}, whose results go to {work_dir}/test')
+        f'{work_dir}/{last}, whose results go to {work_dir}/test'
+    )
 
 
 def history(work_dir: Path) -> Tuple[List[Path], List[dict]]:
     """Return the starts of the last training, and what they logged."""
-    logs = {log.parent: parsed(log.parent / 'vis_data/scalars.json')
-            for log in sorted(work_dir.glob('[0-9]*/*.log'))
-            if (log.parent / 'vis_data/scalars.json').exists()}
+    logs = {
+        log.parent: parsed(log.parent / 'vis_data/scalars.json')
+        for log in sorted(work_dir.glob('[0-9]*/*.log'))
+        if (log.parent / 'vis_data/scalars.json').exists()
+    }
     if not logs:
         raise NoResult(f'{work_dir} holds no log of a training')
     starts, entries = [*logs], []
     # what resumed none began another training
     fresh = [i for i, x in enumerate(starts) if not load(x).get('resume')]
-    starts = starts[max(fresh, default=0):]
+    starts = starts[max(fresh, default=0) :]
     for start in starts:  # what was trained again is void
         first = min((entry['step'] for entry in logs[start]), default=np.inf)
         entries = [entry for entry in entries if entry['step'] < first] + [
-            {**entry, 'start': start} for entry in logs[start]]
+            {**entry, 'start': start} for entry in logs[start]
+        ]
     return starts, entries
 
 
@@ -186,12 +259,16 @@ def read(work_dir: Path, validation: bool = False) -> dict:
         iterations, loader = metrics['step'], cfg.val_dataloader
     else:
         iterations, loader = cfg.train_cfg.max_iters, cfg.test_dataloader
-        saved = re.findall(r'Saving checkpoint at (\d+) iter',
-                           (last / f'{last.name}.log').read_text())
+        saved = re.findall(
+            r'Saving checkpoint at (\d+) iter',
+            (last / f'{last.name}.log').read_text(),
+        )
         reached = max([*map(int, saved), *(x['step'] for x in entries), 0])
         if reached < iterations:
-            raise NoResult(f'{work_dir} is not finished ({reached} of '
-                           f'{iterations} iterations)')
+            raise NoResult(
+                f'{work_dir} is not finished ({reached} of '
+                f'{iterations} iterations)'
+            )
         metrics, folder = latest_test(work_dir, cfg, last.name)
         tested = load(folder)
     nets = nets_of(metrics, tested.model)
@@ -204,29 +281,42 @@ def read(work_dir: Path, validation: bool = False) -> dict:
     name = ' + '.join(sorted(path.stem for path in work_dir.glob('*.py')))
     name, outer = name or work_dir.name, work_dir.resolve().parent.name
     record = {
-        'config': name, 'overrides': outer[len(name) + 1:]
-        if outer.startswith(f'{name}+') else '',
-        'images': images_of(loader), 'iterations': str(iterations),
+        'config': name,
+        'overrides': outer[len(name) + 1 :]
+        if outer.startswith(f'{name}+')
+        else '',
+        'images': images_of(loader),
+        'iterations': str(iterations),
         'settings': digest(json.dumps(settings(cfg), default=str)),
         'method': cfg.model.type if 'segmentor' in cfg.model else 'supervised',
         'data': Path(images.get('data_root') or images.type).name,
         **{key: claims[key] for key in ('method', 'data') if key in claims},
         **labeled(images),
-        **{key: ' then '.join(dict.fromkeys(part[key] for part in parts))
-           for key in parts[0]}, **nets}
+        **{
+            key: ' then '.join(dict.fromkeys(part[key] for part in parts))
+            for key in parts[0]
+        },
+        **nets,
+    }
     if claims.get('published') is not None:
         same = claims.get('protocol') == record.get('protocol')
-        record['published'] = f'{claims.published:.2f}' if same else (
-            f'– ({claims.published:.2f} with {claims.get("protocol")})')
+        record['published'] = (
+            f'{claims.published:.2f}'
+            if same
+            else (f'– ({claims.published:.2f} with {claims.get("protocol")})')
+        )
     # an entry tells of all iterations since the one before
     passed = np.diff([0, *(entry['step'] for entry in steps)])
     record['hours'] = sum(passed * [x['time'] for x in steps]) / 3600
     memory = max((entry.get('memory', 0) for entry in steps), default=0)
     if memory:
         record['GiB'] = memory / 1024
-    ious = class_ious(folder / f'{folder.name}.log')[-len(nets):]
-    return {**record, 'IoU': ious[0] if ious else {},
-            'curve': {str(entry['step']): entry['mIoU'] for entry in curve}}
+    ious = class_ious(folder / f'{folder.name}.log')[-len(nets) :]
+    return {
+        **record,
+        'IoU': ious[0] if ious else {},
+        'curve': {str(entry['step']): entry['mIoU'] for entry in curve},
+    }
 
 
 def read_csv(path: Path) -> List[dict]:
@@ -240,11 +330,14 @@ def read_csv(path: Path) -> List[dict]:
 
     try:
         with path.open(newline='', encoding='utf-8') as file:
-            return [{key: value(key, row[key]) for key in COLUMNS if row[key]}
-                    for row in csv.DictReader(file)]
+            return [
+                {key: value(key, row[key]) for key in COLUMNS if row[key]}
+                for row in csv.DictReader(file)
+            ]
     except (KeyError, ValueError) as error:
-        raise SystemExit(f'{path} holds no records of tools/reproduce.py: '
-                         f'{error!r}')
+        raise SystemExit(
+            f'{path} holds no records of tools/reproduce.py: {error!r}'
+        )
 
 
 def write_csv(path: Path, records: Iterable[dict]) -> None:
@@ -256,9 +349,13 @@ def write_csv(path: Path, records: Iterable[dict]) -> None:
         return str(round(float(value), 4)) if key in MEASURED else value
 
     old = read_csv(path) if path.exists() else []
-    rows = {tuple(record.get(key, '') for key in (*SAME, 'seed')): {
-        key: cell(key, record[key]) if key in record else ''
-        for key in COLUMNS} for record in [*old, *records]}
+    rows = {
+        tuple(record.get(key, '') for key in (*SAME, 'seed')): {
+            key: cell(key, record[key]) if key in record else ''
+            for key in COLUMNS
+        }
+        for record in [*old, *records]
+    }
     if rows:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render([*rows.values()], 'csv'), encoding='utf-8')
@@ -287,7 +384,8 @@ def groups_of(records: Iterable[dict]) -> List[List[dict]]:
 def spread(values: Sequence[float], sign: str = '') -> str:
     """Write the mean, and the deviation if there are several."""
     return f'{np.mean(values):{sign}.2f}' + (
-        f' ± {np.std(values):.2f}' if len(values) > 1 else '')
+        f' ± {np.std(values):.2f}' if len(values) > 1 else ''
+    )
 
 
 def score(record: dict) -> float:
@@ -301,15 +399,22 @@ def gain(runs: List[dict], groups: List[List[dict]]) -> str:
     if own['method'].startswith('supervised'):
         return ''
     same = ('images', 'data', 'list', 'labeled', 'iterations')
-    twins = {group[0]['config']: group for group in groups
-             if group[0]['method'].startswith('supervised')
-             and not group[0].get('overrides')
-             and all(group[0].get(key) == own.get(key) for key in same)}
+    twins = {
+        group[0]['config']: group
+        for group in groups
+        if group[0]['method'].startswith('supervised')
+        and not group[0].get('overrides')
+        and all(group[0].get(key) == own.get(key) for key in same)
+    }
     twin = twins.get(f'{own["config"]}_supervised') or (
-        [*twins.values()][0] if len(twins) == 1 else [])
+        [*twins.values()][0] if len(twins) == 1 else []
+    )
     theirs = {run['seed']: score(run) for run in twin}
-    gains = [score(run) - theirs[run['seed']] for run in runs
-             if run['seed'] in theirs]
+    gains = [
+        score(run) - theirs[run['seed']]
+        for run in runs
+        if run['seed'] in theirs
+    ]
     return spread(gains, '+') if gains else ''
 
 
@@ -317,13 +422,21 @@ def table(records: Iterable[dict]) -> List[Dict[str, str]]:
     """Return a row for the trainings that differ in the seed alone."""
     rows, groups = [], groups_of(records)
     for runs in groups:
-        row = {key: ', '.join(dict.fromkeys(
-            run.get(key, '') for run in runs)) for key in COLUMNS
-            if key not in (*MEASURED, *SERIES)}
+        row = {
+            key: ', '.join(dict.fromkeys(run.get(key, '') for run in runs))
+            for key in COLUMNS
+            if key not in (*MEASURED, *SERIES)
+        }
         row['seed'] = ', '.join(run['seed'] for run in runs)
-        row.update(gain=gain(runs, groups), **{
-            key: spread([run[key] for run in runs])
-            if all(key in run for run in runs) else '' for key in MEASURED})
+        row.update(
+            gain=gain(runs, groups),
+            **{
+                key: spread([run[key] for run in runs])
+                if all(key in run for run in runs)
+                else ''
+                for key in MEASURED
+            },
+        )
         rows.append({key: ' '.join(x.split()) for key, x in row.items()})
     return rows
 
@@ -331,22 +444,39 @@ def table(records: Iterable[dict]) -> List[Dict[str, str]]:
 def compact(records: Iterable[dict]) -> List[Dict[str, str]]:
     """Return the table without what a reader does not compare."""
     rows = [{**row, 'config': name_of(row)} for row in table(records)]
-    return [{key: row[key] or '–' for key in SHOWN
-             if any(row[key] for row in rows)} for row in rows]
+    return [
+        {
+            key: row[key] or '–'
+            for key in SHOWN
+            if any(row[key] for row in rows)
+        }
+        for row in rows
+    ]
 
 
 def classes(records: Iterable[dict]) -> List[Dict[str, str]]:
     """Return a row per class, with a column per training."""
-    columns = {label_of(runs[0]): [run.get('IoU', {}) for run in runs]
-               for runs in groups_of(records)}
+    columns = {
+        label_of(runs[0]): [run.get('IoU', {}) for run in runs]
+        for runs in groups_of(records)
+    }
     names = dict.fromkeys(
-        name for ious in columns.values() for iou in ious for name in iou)
+        name for ious in columns.values() for iou in ious for name in iou
+    )
     if not names:
         raise SystemExit('No log has the IoU of each class')
-    return [{'IoU': name, **{
-        label: spread([iou[name] for iou in ious])
-        if all(name in iou for iou in ious) else '–'
-        for label, ious in columns.items()}} for name in names]
+    return [
+        {
+            'IoU': name,
+            **{
+                label: spread([iou[name] for iou in ious])
+                if all(name in iou for iou in ious)
+                else '–'
+                for label, ious in columns.items()
+            },
+        }
+        for name in names
+    ]
 
 
 def render(rows: List[Dict[str, str]], style: str = 'markdown') -> str:
@@ -359,12 +489,20 @@ def render(rows: List[Dict[str, str]], style: str = 'markdown') -> str:
         return file.getvalue()
     signs, start, between, end = {
         'markdown': ({ord('|'): r'\|'}, '| ', ' | ', ' |'),
-        'latex': (LATEX, '', ' & ', r' \\')}[style]
-    lines = [start + between.join(x.translate(signs) for x in line) + end
-             for line in ([*rows[0]], *(row.values() for row in rows))]
+        'latex': (LATEX, '', ' & ', r' \\'),
+    }[style]
+    lines = [
+        start + between.join(x.translate(signs) for x in line) + end
+        for line in ([*rows[0]], *(row.values() for row in rows))
+    ]
     if style == 'latex':
-        lines = [f'\\begin{{tabular}}{{{"l" * len(rows[0])}}}', lines[0],
-                 r'\hline', *lines[1:], r'\end{tabular}']
+        lines = [
+            f'\\begin{{tabular}}{{{"l" * len(rows[0])}}}',
+            lines[0],
+            r'\hline',
+            *lines[1:],
+            r'\end{tabular}',
+        ]
     else:
         lines.insert(1, '|---' * len(rows[0]) + '|')
     return '\n'.join([*lines, ''])
@@ -373,14 +511,21 @@ def render(rows: List[Dict[str, str]], style: str = 'markdown') -> str:
 def plot(records: Iterable[dict], out: Path) -> None:
     """Draw the mIoU of the validations of each run."""
     import matplotlib
+
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
+
     figure, axis = plt.subplots(figsize=(9, 6))
     for color, runs in enumerate(groups_of(records)):
         for i, run in enumerate(runs):
             points = run.get('curve', {})
-            axis.plot([*map(int, points)], [*points.values()], marker='.',
-                      color=f'C{color}', label='' if i else label_of(run))
+            axis.plot(
+                [*map(int, points)],
+                [*points.values()],
+                marker='.',
+                color=f'C{color}',
+                label='' if i else label_of(run),
+            )
     axis.set(xlabel='iteration', ylabel='validation mIoU')
     axis.grid(alpha=0.3)
     axis.legend(fontsize='small')
@@ -389,8 +534,9 @@ def plot(records: Iterable[dict], out: Path) -> None:
     figure.savefig(out, dpi=100)
 
 
-def collect(paths: Iterable[Path],
-            validation: bool = False) -> Tuple[List[dict], List[str]]:
+def collect(
+    paths: Iterable[Path], validation: bool = False
+) -> Tuple[List[dict], List[str]]:
     """Return the records of CSV files and work dirs, and what lacks one."""
     records, notes = [], []
     for path in paths:
@@ -405,42 +551,71 @@ def collect(paths: Iterable[Path],
             except NoResult as reason:
                 notes.append(str(reason))
             except Exception as error:
-                raise SystemExit(f'The logs or configs in {folder} cannot be '
-                                 f'read: {error!r}')
+                raise SystemExit(
+                    f'The logs or configs in {folder} cannot be '
+                    f'read: {error!r}'
+                )
     return records, notes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('paths', nargs='+', type=Path,
-                        metavar='WORK_DIR_OR_CSV', help='a training, whose '
-                        'tests are in WORK_DIR/test, or a folder of seed*')
-    parser.add_argument('--only', nargs='+', default=['*'], metavar='PATTERN',
-                        help='rows whose "CONFIG [+ OPTION...] on IMAGES" '
-                        "matches, such as '*_1-8 on test'")
-    parser.add_argument('--validation', action='store_true',
-                        help='of work dirs the last validation instead of the '
-                        'test')
-    parser.add_argument('--classes', action='store_true',
-                        help='IoU of each class, of the first net')
-    parser.add_argument('--format', default='markdown',
-                        choices=('markdown', 'csv', 'latex'),
-                        help='csv has every column')
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'paths',
+        nargs='+',
+        type=Path,
+        metavar='WORK_DIR_OR_CSV',
+        help='a training, whose '
+        'tests are in WORK_DIR/test, or a folder of seed*',
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        default=['*'],
+        metavar='PATTERN',
+        help='rows whose "CONFIG [+ OPTION...] on IMAGES" '
+        "matches, such as '*_1-8 on test'",
+    )
+    parser.add_argument(
+        '--validation',
+        action='store_true',
+        help='of work dirs the last validation instead of the test',
+    )
+    parser.add_argument(
+        '--classes',
+        action='store_true',
+        help='IoU of each class, of the first net',
+    )
+    parser.add_argument(
+        '--format',
+        default='markdown',
+        choices=('markdown', 'csv', 'latex'),
+        help='csv has every column',
+    )
     parser.add_argument('--plot', type=Path, help='PNG file of the curves')
     args = parser.parse_args()
     if args.plot and (args.plot.suffix != '.png' or args.plot.is_dir()):
-        parser.error(f'--plot must be a file that ends in .png, got '
-                     f'{args.plot}')
+        parser.error(
+            f'--plot must be a file that ends in .png, got {args.plot}'
+        )
     records, notes = collect(dict.fromkeys(args.paths), args.validation)
-    chosen = [record for record in records if any(
-        fnmatch(label_of(record), pattern) for pattern in args.only)]
+    chosen = [
+        record
+        for record in records
+        if any(fnmatch(label_of(record), pattern) for pattern in args.only)
+    ]
     if not chosen:
-        raise SystemExit('\n'.join(notes) if notes else
-                         f'No row of {len(records)} matches --only')
-    rows = (classes if args.classes else
-            table if args.format == 'csv' else compact)(chosen)
+        raise SystemExit(
+            '\n'.join(notes)
+            if notes
+            else f'No row of {len(records)} matches --only'
+        )
+    rows = (
+        classes if args.classes else table if args.format == 'csv' else compact
+    )(chosen)
     print(render(rows, args.format), end='')
     print(*notes, sep='\n', end='\n' * bool(notes), file=sys.stderr)
     if args.plot:

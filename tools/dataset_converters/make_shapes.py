@@ -4,6 +4,7 @@ The form of a shape alone decides its class. Shapes are vivid on dull ground,
 as is the clutter, which is background; colors, textures, sizes, places,
 light and noise vary independently of the class.
 """
+
 import argparse
 import json
 import os
@@ -15,8 +16,14 @@ import numpy as np
 from PIL import Image
 
 CLASSES = ('background', 'disc', 'square', 'triangle', 'ring', 'cross')
-PALETTE = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128],
-           [128, 0, 128]]
+PALETTE = [
+    [0, 0, 0],
+    [128, 0, 0],
+    [0, 128, 0],
+    [128, 128, 0],
+    [0, 0, 128],
+    [128, 0, 128],
+]
 FORMS = len(CLASSES) - 1
 SCALE = 4  # forms are drawn this many times larger, then averaged
 
@@ -44,20 +51,30 @@ def outline(rng: np.random.Generator, label: int) -> list[np.ndarray]:
         turn = np.array([[0, 1], [-1, 0]])
         return [np.concatenate([arm, arm @ turn, -arm, -arm @ turn])]
     # background clutter: a smooth blob
-    wave = sum(rng.uniform(-0.3, 0.3) / k * np.cos(
-        2 * np.pi * k * np.arange(64) / 64 + rng.uniform(0, 6.3))
-        for k in range(2, 6))
+    wave = sum(
+        rng.uniform(-0.3, 0.3)
+        / k
+        * np.cos(2 * np.pi * k * np.arange(64) / 64 + rng.uniform(0, 6.3))
+        for k in range(2, 6)
+    )
     return [polar(64, 0.7 + wave, 0)]
 
 
-def coverage(rng: np.random.Generator, label: int, centre: np.ndarray,
-             radius: float, size: int) -> np.ndarray:
+def coverage(
+    rng: np.random.Generator,
+    label: int,
+    centre: np.ndarray,
+    radius: float,
+    size: int,
+) -> np.ndarray:
     """Share of each pixel that one slightly turned form covers."""
     turn, squeeze = rng.uniform(-0.3, 0.3), rng.uniform(0.85, 1, 2)
     cos, sin = np.cos(turn), np.sin(turn)
     matrix = radius * np.array([[cos, -sin], [sin, cos]]) * squeeze
-    contours = [np.rint((points @ matrix.T + centre) * SCALE).astype(np.int32)
-                for points in outline(rng, label)]
+    contours = [
+        np.rint((points @ matrix.T + centre) * SCALE).astype(np.int32)
+        for points in outline(rng, label)
+    ]
     canvas = np.zeros((size * SCALE, size * SCALE), np.float32)
     cv2.fillPoly(canvas, contours, 1)
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
@@ -93,8 +110,9 @@ def texture(rng: np.random.Generator, size: int, vivid: bool) -> np.ndarray:
     return color + change * mix[..., None]
 
 
-def draw(rng: np.random.Generator, size: int,
-         top: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    rng: np.random.Generator, size: int, top: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one image and its mask.
 
     Args:
@@ -113,8 +131,13 @@ def draw(rng: np.random.Generator, size: int,
         radius = size * rng.uniform(*((0.16, 0.26) if label else (0.05, 0.14)))
         # of some places, take the one farthest from the shapes so far
         spots = rng.uniform(0.1, 0.9, (8, 2)) * size
-        room = [min((np.hypot(*(spot - other)) - reach
-                     for other, reach in placed), default=0) for spot in spots]
+        room = [
+            min(
+                (np.hypot(*(spot - other)) - reach for other, reach in placed),
+                default=0,
+            )
+            for spot in spots
+        ]
         centre = spots[np.argmax(room)]
         if label:
             placed.append((centre, radius))
@@ -142,8 +165,11 @@ def write(out: Path, spec: dict) -> None:
         for i, name in enumerate(names):
             rng = np.random.default_rng([seed, number, i])
             image, mask = draw(rng, spec['size'], 1 + i % FORMS)
-            cv2.imwrite(str(out / 'JPEGImages' / f'{name}.jpg'), image,
-                        [cv2.IMWRITE_JPEG_QUALITY, 95])
+            cv2.imwrite(
+                str(out / 'JPEGImages' / f'{name}.jpg'),
+                image,
+                [cv2.IMWRITE_JPEG_QUALITY, 95],
+            )
             label = Image.fromarray(mask).convert('P')
             label.putpalette(sum(PALETTE, []))
             label.save(out / 'SegmentationClass' / f'{name}.png')
@@ -154,10 +180,13 @@ def write(out: Path, spec: dict) -> None:
     first = [next(i for i in order if i % FORMS == k) for k in range(FORMS)]
     order = first + [i for i in order if i not in first]
     count = int(total * share)
-    for name, part in (('labeled', order[:count]),
-                       ('unlabeled', order[count:])):
+    for name, part in (
+        ('labeled', order[:count]),
+        ('unlabeled', order[count:]),
+    ):
         (semi / f'{name}.txt').write_text(
-            ''.join(f'train_{i:05d}\n' for i in sorted(part)))
+            ''.join(f'train_{i:05d}\n' for i in sorted(part))
+        )
     (semi / 'protocol.txt').write_text(f'drawn, seed {seed}\n')
     (out / 'meta.json').write_text(json.dumps(spec, indent=2) + '\n')
 
@@ -166,39 +195,61 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Draw a semi-supervised data set of textured shapes in '
         'the VOC layout. The same arguments give the same files.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--out', type=Path,
-                        default=Path(os.environ.get('PSMT_DATA', 'data'),
-                                     'shapes'),
-                        help='folder to write; new, empty or the same set')
-    parser.add_argument('--num-train', type=int, default=200,
-                        help='training images, labeled and unlabeled')
-    parser.add_argument('--num-val', type=int, default=100,
-                        help='validation images')
-    parser.add_argument('--labeled', default='1/8',
-                        help='labeled share of the training images; 1/8 is '
-                        'listed under ImageSets/Segmentation/semi/1_8')
-    parser.add_argument('--size', type=int, default=64,
-                        help='height and width of an image, at least 32')
-    parser.add_argument('--seed', type=int, default=0,
-                        help='seed of all chance, at least 0')
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path(os.environ.get('PSMT_DATA', 'data'), 'shapes'),
+        help='folder to write; new, empty or the same set',
+    )
+    parser.add_argument(
+        '--num-train',
+        type=int,
+        default=200,
+        help='training images, labeled and unlabeled',
+    )
+    parser.add_argument(
+        '--num-val', type=int, default=100, help='validation images'
+    )
+    parser.add_argument(
+        '--labeled',
+        default='1/8',
+        help='labeled share of the training images; 1/8 is '
+        'listed under ImageSets/Segmentation/semi/1_8',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=64,
+        help='height and width of an image, at least 32',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of all chance, at least 0'
+    )
     args = parser.parse_args()
 
     for name, least in dict(num_train=1, num_val=1, size=32, seed=0).items():
         if getattr(args, name) < least:
-            parser.error(f'--{name.replace("_", "-")} must be at least '
-                         f'{least}, got {getattr(args, name)}')
+            parser.error(
+                f'--{name.replace("_", "-")} must be at least '
+                f'{least}, got {getattr(args, name)}'
+            )
     try:
         share = Fraction(args.labeled)
     except (ValueError, ZeroDivisionError):
         share = Fraction(0)
     if not 0 < share < 1:
-        parser.error('--labeled must be a share between 0 and 1 such as 1/8, '
-                     f'got {args.labeled}')
+        parser.error(
+            '--labeled must be a share between 0 and 1 such as 1/8, '
+            f'got {args.labeled}'
+        )
     count = int(args.num_train * share)
     if count < FORMS:
-        parser.error(f'{share} of {args.num_train} training images is '
-                     f'{count} labeled, but the {FORMS} shapes need one each')
+        parser.error(
+            f'{share} of {args.num_train} training images is '
+            f'{count} labeled, but the {FORMS} shapes need one each'
+        )
     args.labeled = str(share)
     return args
 
@@ -214,13 +265,17 @@ def main() -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         meta = out / 'meta.json'
         if not meta.is_file() or json.loads(meta.read_text()) != spec:
-            raise SystemExit(f'{out} holds something else than the set asked '
-                             'for; delete it or choose another --out')
+            raise SystemExit(
+                f'{out} holds something else than the set asked '
+                'for; delete it or choose another --out'
+            )
         print(f'{out} already holds this set; nothing to do')
         return
     write(out, spec)
-    print(f'{out}: {args.num_train} train ({args.labeled} labeled) and '
-          f'{args.num_val} val images of {args.size} px')
+    print(
+        f'{out}: {args.num_train} train ({args.labeled} labeled) and '
+        f'{args.num_val} val images of {args.size} px'
+    )
 
 
 if __name__ == '__main__':

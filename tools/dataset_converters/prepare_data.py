@@ -7,6 +7,7 @@
 
 What lies unpacked below --out needs no archive. At last all is checked.
 """
+
 import argparse
 import os
 import random
@@ -22,11 +23,7 @@ from pathlib import Path
 import mmseg
 import numpy as np
 from mmengine import Config
-from mmseg.datasets import (
-    BaseSegDataset,
-    CityscapesDataset,
-    PascalVOCDataset,
-)
+from mmseg.datasets import BaseSegDataset, CityscapesDataset, PascalVOCDataset
 from PIL import Image
 
 from mmseg_psmt.datasets.checks import FAULTS, leaks, scan
@@ -35,31 +32,44 @@ from mmseg_psmt.datasets.images import infos
 STEPS = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
 CONVERTERS = Path(mmseg.__file__).parent / '.mim/tools/dataset_converters'
 ROOTS = dict(
-    voc='VOCdevkit/VOC2012', cityscapes='cityscapes', camvid='camvid11')
+    voc='VOCdevkit/VOC2012', cityscapes='cityscapes', camvid='camvid11'
+)
 LISTS = 'ImageSets/Segmentation'
 JPEGS, MASKS, AUG = 'JPEGImages', 'SegmentationClass', 'SegmentationClassAug'
 PARTS = dict(  # number, list and folder of images, folder of masks
-    voc=[(1449, f'{LISTS}/val.txt', JPEGS, MASKS),
-         (1464, f'{LISTS}/train.txt', JPEGS, MASKS),
-         (2913, f'{LISTS}/trainval.txt', JPEGS, AUG),
-         (9118, f'{LISTS}/aug.txt', JPEGS, AUG),
-         (10582, f'{LISTS}/trainaug.txt', JPEGS, AUG)],
-    cityscapes=[(500, '', 'leftImg8bit/val', 'gtFine/val'),
-                (2975, '', 'leftImg8bit/train', 'gtFine/train')],
-    camvid=[(101, f'{LISTS}/val.txt', JPEGS, MASKS),
-            (233, f'{LISTS}/test.txt', JPEGS, MASKS),
-            (367, f'{LISTS}/train.txt', JPEGS, MASKS)])
+    voc=[
+        (1449, f'{LISTS}/val.txt', JPEGS, MASKS),
+        (1464, f'{LISTS}/train.txt', JPEGS, MASKS),
+        (2913, f'{LISTS}/trainval.txt', JPEGS, AUG),
+        (9118, f'{LISTS}/aug.txt', JPEGS, AUG),
+        (10582, f'{LISTS}/trainaug.txt', JPEGS, AUG),
+    ],
+    cityscapes=[
+        (500, '', 'leftImg8bit/val', 'gtFine/val'),
+        (2975, '', 'leftImg8bit/train', 'gtFine/train'),
+    ],
+    camvid=[
+        (101, f'{LISTS}/val.txt', JPEGS, MASKS),
+        (233, f'{LISTS}/test.txt', JPEGS, MASKS),
+        (367, f'{LISTS}/train.txt', JPEGS, MASKS),
+    ],
+)
 CAMVID = Path(__file__).parents[2] / 'configs/_base_/datasets/camvid11.py'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     add = parser.add_argument
     add('data', choices=ROOTS)
     add('archives', type=Path, nargs='*')
-    add('--out', type=Path, default=os.environ.get('PSMT_DATA', 'data'),
-        help='folder of all data sets; if unset $PSMT_DATA or data')
+    add(
+        '--out',
+        type=Path,
+        default=os.environ.get('PSMT_DATA', 'data'),
+        help='folder of all data sets; if unset $PSMT_DATA or data',
+    )
     add('--check-only', action='store_true', help='write nothing')
     args = parser.parse_args()
     if args.check_only and args.archives:
@@ -93,8 +103,10 @@ def unpack(archive: Path, out: Path) -> None:
 
 def prepare_voc(root: Path) -> None:
     """Write SegmentationClassAug: masks of VOC, of SBD where it has none."""
-    train, val = ({*(root / LISTS / f'{part}.txt').read_text().split()}
-                  for part in ('train', 'val'))
+    train, val = (
+        {*(root / LISTS / f'{part}.txt').read_text().split()}
+        for part in ('train', 'val')
+    )
     (root / AUG).mkdir(exist_ok=True)
     print(f'writing {root / AUG}', flush=True)
     for name in train | val:
@@ -112,15 +124,27 @@ def prepare_voc(root: Path) -> None:
 
 def prepare_cityscapes(root: Path) -> None:
     """Draw the masks with train ids, if there are fewer than polygons."""
-    polygons, masks = (len([*root.glob(f'gtFine/*/*/*_{end}')])
-                       for end in ('polygons.json', 'labelTrainIds.png'))
+    polygons, masks = (
+        len([*root.glob(f'gtFine/*/*/*_{end}')])
+        for end in ('polygons.json', 'labelTrainIds.png')
+    )
     if masks < polygons:
         if not find_spec('cityscapesscripts'):
-            raise SystemExit(f'{root}/gtFine: {polygons - masks} masks are '
-                             'missing, run pip install cityscapesscripts')
+            raise SystemExit(
+                f'{root}/gtFine: {polygons - masks} masks are '
+                'missing, run pip install cityscapesscripts'
+            )
         (root / 'gtFine/test').mkdir(exist_ok=True)  # the converter lists it
-        subprocess.run([sys.executable, CONVERTERS / 'cityscapes.py', root,
-                        '--nproc', str(os.cpu_count())], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                CONVERTERS / 'cityscapes.py',
+                root,
+                '--nproc',
+                str(os.cpu_count()),
+            ],
+            check=True,
+        )
 
 
 def camvid_meta() -> dict:
@@ -157,7 +181,7 @@ def prepare_camvid(root: Path) -> None:
     for _ in range(99):  # until the shortest list has each class twice
         order = [*names]
         rng.shuffle(order)
-        first = [present[name] for name in order[:sizes[0]]]
+        first = [present[name] for name in order[: sizes[0]]]
         if np.sum(first, axis=0).min() > 1:
             break
     else:
@@ -177,24 +201,38 @@ def write_list(path: Path, names: list[str]) -> None:
 def check(root: Path, data: str) -> list[str]:
     """Print the tree with counts, read all files; return what is wrong."""
     problems, parts, jobs = [], [], {}
-    cls = dict(voc=PascalVOCDataset, cityscapes=CityscapesDataset,
-               camvid=BaseSegDataset)[data]
+    cls = dict(
+        voc=PascalVOCDataset,
+        cityscapes=CityscapesDataset,
+        camvid=BaseSegDataset,
+    )[data]
     meta = camvid_meta() if data == 'camvid' else None
     for num, names, images, masks in PARTS[data]:
         try:
-            parts.append(cls(
-                ann_file=names, data_root=str(root), pipeline=STEPS,
-                metainfo=meta,
-                data_prefix=dict(img_path=images, seg_map_path=masks)))
+            parts.append(
+                cls(
+                    ann_file=names,
+                    data_root=str(root),
+                    pipeline=STEPS,
+                    metainfo=meta,
+                    data_prefix=dict(img_path=images, seg_map_path=masks),
+                )
+            )
         except (AssertionError, OSError, ValueError):
             parts.append([])
         where, found = root / (names or images), len(parts[-1])
         print(f'{found:7} {where}', flush=True)
         if found != num:
-            problems.append(f'{where}: {found} images, not {num}: see '
-                            'docs/prepare_data.md for its archive')
-        jobs.update({info['seg_map_path']: (leaf, info)
-                     for leaf, info in infos(parts[-1])})
+            problems.append(
+                f'{where}: {found} images, not {num}: see '
+                'docs/prepare_data.md for its archive'
+            )
+        jobs.update(
+            {
+                info['seg_map_path']: (leaf, info)
+                for leaf, info in infos(parts[-1])
+            }
+        )
     problems += leaks('training', parts[-1], parts[0])
     with ThreadPoolExecutor() as pool:
         for seen in pool.map(lambda job: scan(data, *job), jobs.values()):
@@ -205,8 +243,9 @@ def check(root: Path, data: str) -> list[str]:
 def main() -> None:
     args = parse_args()
     root = args.out / ROOTS[args.data]
-    prepare = dict(voc=prepare_voc, cityscapes=prepare_cityscapes,
-                   camvid=prepare_camvid)[args.data]
+    prepare = dict(
+        voc=prepare_voc, cityscapes=prepare_cityscapes, camvid=prepare_camvid
+    )[args.data]
     for archive in args.archives:
         unpack(archive, args.out if args.data == 'voc' else root)
     problems = []

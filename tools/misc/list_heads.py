@@ -1,4 +1,5 @@
 """Write docs/heads.md: what PS-MT does with each decode head of mmseg."""
+
 import argparse
 from pathlib import Path
 
@@ -30,13 +31,18 @@ def verdict(head: str) -> str:
     if head in REFUSED:
         return f'– | refused: {REFUSED[head]}'
     if head == 'PointHead':
-        return ("as in the head that it refines | that head's `cls_seg`; "
-                'pseudo labels are the refined logits')
+        return (
+            "as in the head that it refines | that head's `cls_seg`; "
+            'pseudo labels are the refined logits'
+        )
     if head not in SITES:
         return f'`{INPUTS}` | the head is run again'
     sites = ' or '.join(f'`{site}`' for site in SITES[head])
-    how = ('its last feature, the classifier alone'
-           if sites == '`conv_seg`' else 'site, then `cls_seg`')
+    how = (
+        'its last feature, the classifier alone'
+        if sites == '`conv_seg`'
+        else 'site, then `cls_seg`'
+    )
     return f'{sites} | {how}'
 
 
@@ -56,7 +62,8 @@ def main() -> None:
         '--out',
         type=Path,
         default=Path(__file__).parents[2] / 'docs/heads.md',
-        help='page to write')
+        help='page to write',
+    )
     out = parser.parse_args().out
     try:
         out.write_text(page())

@@ -1,4 +1,5 @@
 """Names of Meta's and timm's DINOv2 weights, and those of mmpretrain."""
+
 import argparse
 import re
 from pathlib import Path
@@ -23,7 +24,7 @@ NAMES = (
     ('cls_token', 'cls_token'),
     ('pos_embed', 'pos_embed'),
 )
-UNUSED = ('mask_token', )  # of the pretraining
+UNUSED = ('mask_token',)  # of the pretraining
 REGISTERS = ('register_tokens', 'reg_token')
 
 
@@ -37,14 +38,16 @@ def renamed(name: str, reverse: bool = False) -> str:
         old, new = reversed(pair) if reverse else pair
         match = re.match(re.escape(old).replace(r'\{\}', r'(\d+)'), name)
         if match:
-            return new.format(*match.groups()) + name[match.end():]
+            return new.format(*match.groups()) + name[match.end() :]
     raise ValueError(
         f'{name} is no weight of DINOv2: give the file of a backbone, such '
-        'as dinov2_vits14_pretrain.pth')
+        'as dinov2_vits14_pretrain.pth'
+    )
 
 
-def convert(weights: Dict[str, Tensor],
-            reverse: bool = False) -> Dict[str, Tensor]:
+def convert(
+    weights: Dict[str, Tensor], reverse: bool = False
+) -> Dict[str, Tensor]:
     """Weights by the names of mmpretrain's VisionTransformer.
 
     Args:
@@ -59,23 +62,29 @@ def convert(weights: Dict[str, Tensor],
             'These weights have register tokens, which mmpretrain does not '
             'know: take the ones without (dinov2_vits14_pretrain.pth, not '
             'dinov2_vits14_reg4_pretrain.pth), or the network of timm '
-            '(vit_small_patch14_reg4_dinov2)')
+            '(vit_small_patch14_reg4_dinov2)'
+        )
     found = {
         renamed(name, reverse): value
-        for name, value in weights.items() if name not in UNUSED
+        for name, value in weights.items()
+        if name not in UNUSED
     }
     ours = weights if reverse else found
     layers = {name.split('.')[1] for name in ours if name[:7] == 'layers.'}
     lacking = [
-        name for layer in sorted(layers, key=int)
-        for name in (f'layers.{layer}.attn.gamma1.weight',
-                     f'layers.{layer}.ffn.gamma2.weight')
+        name
+        for layer in sorted(layers, key=int)
+        for name in (
+            f'layers.{layer}.attn.gamma1.weight',
+            f'layers.{layer}.ffn.gamma2.weight',
+        )
         if name not in ours
     ]
     if lacking or not layers:
         raise ValueError(
             f'These weights lack {", ".join(lacking[:2]) or "all layers"}, '
-            'which DINOv2 has: give the file of a DINOv2 backbone')
+            'which DINOv2 has: give the file of a DINOv2 backbone'
+        )
     return found
 
 
@@ -84,29 +93,39 @@ def main() -> None:
         description='Rename the weights of a DINOv2 backbone from '
         "dl.fbaipublicfiles.com, or of timm's, for mmpretrain's "
         "VisionTransformer: init_cfg=dict(type='Pretrained', checkpoint=OUT). "
-        "mmpretrain's own files of DINOv2 need no conversion.")
+        "mmpretrain's own files of DINOv2 need no conversion."
+    )
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('out', type=Path)
     parser.add_argument(
-        '--reverse', action='store_true',
-        help="from mmpretrain's names to Meta's and timm's")
+        '--reverse',
+        action='store_true',
+        help="from mmpretrain's names to Meta's and timm's",
+    )
     args = parser.parse_args()
-    for path, wanted in ((args.checkpoint, args.checkpoint.is_file()),
-                         (args.out, args.out.absolute().parent.is_dir())):
+    for path, wanted in (
+        (args.checkpoint, args.checkpoint.is_file()),
+        (args.out, args.out.absolute().parent.is_dir()),
+    ):
         if not wanted:
             parser.error(f'{path} is no file in an existing folder')
-    weights = torch.load(args.checkpoint, map_location='cpu',
-                         weights_only=True)
+    weights = torch.load(
+        args.checkpoint, map_location='cpu', weights_only=True
+    )
     weights = weights.get('state_dict', weights)
-    weights = {re.sub(r'^(module\.)?(backbone\.)?', '', name): value
-               for name, value in weights.items()}
+    weights = {
+        re.sub(r'^(module\.)?(backbone\.)?', '', name): value
+        for name, value in weights.items()
+    }
     try:
         found = convert(weights, args.reverse)
     except ValueError as error:
         raise SystemExit(f'{args.checkpoint}: {error}')
     torch.save(found, args.out)
-    print(f'{args.out} holds {len(found)} tensors, '
-          f'{sum(map(Tensor.numel, found.values())):,} numbers')
+    print(
+        f'{args.out} holds {len(found)} tensors, '
+        f'{sum(map(Tensor.numel, found.values())):,} numbers'
+    )
 
 
 if __name__ == '__main__':

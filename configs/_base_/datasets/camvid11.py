@@ -8,7 +8,8 @@ geometry = [
         type='RandomResize',
         scale=(480, 360),
         ratio_range=(0.5, 2.0),
-        keep_ratio=True),
+        keep_ratio=True,
+    ),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
 ]
@@ -28,20 +29,44 @@ tta_pipeline = [
             [
                 dict(type='Resize', scale=size, keep_ratio=True)
                 for size in ((385, 289), (513, 385), (641, 481), (769, 577))
-            ], *_base_.tta_pipeline[1].transforms[1:]
-        ])
+            ],
+            *_base_.tta_pipeline[1].transforms[1:],
+        ],
+    ),
 ]
 images = dict(
     type='BaseSegDataset',
     data_root='{{$PSMT_DATA:data}}/camvid11',
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
     metainfo=dict(
-        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree',
-                 'signsymbol', 'fence', 'car', 'pedestrian', 'bicyclist'),
-        palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128],
-                 [128, 64, 128], [60, 40, 222], [128, 128, 0],
-                 [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
-                 [0, 128, 192]]))
+        classes=(
+            'sky',
+            'building',
+            'pole',
+            'road',
+            'pavement',
+            'tree',
+            'signsymbol',
+            'fence',
+            'car',
+            'pedestrian',
+            'bicyclist',
+        ),
+        palette=[
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [60, 40, 222],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    ),
+)
 train_dataloader = dict(
     batch_size=4,  # labeled, and as many unlabeled
     num_workers=2,
@@ -52,13 +77,17 @@ train_dataloader = dict(
         labeled=dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
-            pipeline=[*geometry, _base_.psmt.labeled_views]),
+            pipeline=[*geometry, _base_.psmt.labeled_views],
+        ),
         # The masks of unlabeled images are read for the log only; without
         # LoadAnnotations none are needed.
         unlabeled=dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/unlabeled.txt',
-            pipeline=[*geometry, _base_.psmt.unlabeled_views])))
+            pipeline=[*geometry, _base_.psmt.unlabeled_views],
+        ),
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -67,5 +96,7 @@ val_dataloader = dict(
     dataset=dict(
         **images,
         ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader

@@ -4,6 +4,7 @@ train_dataloader = dict(
     sampler=dict(_delete_=True, type='InfiniteSampler'),
     dataset={
         '_delete_': True,
-        **_base_.train_dataloader.dataset.labeled, 'pipeline':
-        [*_base_.geometry, *_base_.psmt.labeled_views.labeled]
-    })
+        **_base_.train_dataloader.dataset.labeled,
+        'pipeline': [*_base_.geometry, *_base_.psmt.labeled_views.labeled],
+    },
+)

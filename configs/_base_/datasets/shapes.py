@@ -12,8 +12,16 @@ images = dict(
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
     metainfo=dict(
         classes=('background', 'disc', 'square', 'triangle', 'ring', 'cross'),
-        palette=[[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0],
-                 [0, 0, 128], [128, 0, 128]]))
+        palette=[
+            [0, 0, 0],
+            [128, 0, 0],
+            [0, 128, 0],
+            [128, 128, 0],
+            [0, 0, 128],
+            [128, 0, 128],
+        ],
+    ),
+)
 train_dataloader = dict(
     batch_size=8,  # labeled, and as many unlabeled
     num_workers=1,
@@ -24,13 +32,17 @@ train_dataloader = dict(
         labeled=dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/labeled.txt',
-            pipeline=[*geometry, _base_.psmt.labeled_views]),
+            pipeline=[*geometry, _base_.psmt.labeled_views],
+        ),
         # The masks of unlabeled images are read for the log only; without
         # LoadAnnotations none are needed.
         unlabeled=dict(
             **images,
             ann_file='ImageSets/Segmentation/semi/1_8/unlabeled.txt',
-            pipeline=[*geometry, _base_.psmt.unlabeled_views])))
+            pipeline=[*geometry, _base_.psmt.unlabeled_views],
+        ),
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=1,
@@ -39,5 +51,7 @@ val_dataloader = dict(
     dataset=dict(
         **images,
         ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=_base_.test_pipeline))
+        pipeline=_base_.test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader

@@ -14,10 +14,11 @@ tta_pipeline = [
                 for r in (0.75, 1.0, 1.25, 1.5)
             ],
             [
-                dict(type='RandomFlip', prob=0.),
-                dict(type='RandomFlip', prob=1.)
+                dict(type='RandomFlip', prob=0.0),
+                dict(type='RandomFlip', prob=1.0),
             ],
             [dict(type='LoadAnnotations')],
             [dict(type='PackSegInputs')],
-        ])
+        ],
+    ),
 ]

@@ -7,13 +7,16 @@ geometry = [
         type='RandomResize',
         scale=(500, 500),
         ratio_range=(0.5, 2.0),
-        keep_ratio=True),
+        keep_ratio=True,
+    ),
     dict(type='RandomCrop', crop_size=crop_size),
-    *_base_.geometry[4:]
+    *_base_.geometry[4:],
 ]
 train_dataloader = dict(
     # labeled, and as many unlabeled; 4 GPUs
     batch_size=4 // int('{{$PSMT_ACCUMULATE:1}}'),
     dataset=dict(
         labeled=dict(pipeline=[*geometry, _base_.psmt.labeled_views]),
-        unlabeled=dict(pipeline=[*geometry, _base_.psmt.unlabeled_views])))
+        unlabeled=dict(pipeline=[*geometry, _base_.psmt.unlabeled_views]),
+    ),
+)

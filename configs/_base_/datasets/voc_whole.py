@@ -5,4 +5,6 @@ train_dataloader = dict(
         _delete_=True,
         **_base_.images,
         ann_file='ImageSets/Segmentation/trainaug.txt',
-        pipeline=_base_.test_pipeline))
+        pipeline=_base_.test_pipeline,
+    )
+)

@@ -13,10 +13,13 @@ model = dict(
         pretrained=True,
         features_only=True,
         output_stride=16,
-        out_indices=(1, 2, 3, 4)),
+        out_indices=(1, 2, 3, 4),
+    ),
     decode_head=dict(
         in_channels=320,
         channels=128,
         c1_in_channels=24,
         c1_channels=24,
-        norm_cfg=norm_cfg))
+        norm_cfg=norm_cfg,
+    ),
+)

@@ -10,7 +10,9 @@ model = dict(
         norm_cfg=norm_cfg,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='{{$PSMT_DATA:data}}/weights/mobilenet_v2_in1k.pth')),
+            checkpoint='{{$PSMT_DATA:data}}/weights/mobilenet_v2_in1k.pth',
+        ),
+    ),
     decode_head=dict(
         in_channels=320,
         channels=128,
@@ -18,4 +20,6 @@ model = dict(
         c1_in_channels=24,
         c1_channels=48,
         num_classes=11,
-        norm_cfg=norm_cfg))
+        norm_cfg=norm_cfg,
+    ),
+)

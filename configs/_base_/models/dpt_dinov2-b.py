@@ -6,4 +6,6 @@ model = dict(
         in_channels=[768, 768, 768, 768],
         embed_dims=768,
         post_process_channels=[96, 192, 384, 768],
-        channels=128))
+        channels=128,
+    ),
+)

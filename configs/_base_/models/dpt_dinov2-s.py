@@ -14,8 +14,10 @@ model = dict(
         readout_type='ignore',
         patch_size=14,
         channels=64,
-        dropout_ratio=0.,
+        dropout_ratio=0.0,
         num_classes=21,
         norm_cfg=None,
         align_corners=True,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)))
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    ),
+)

@@ -12,7 +12,9 @@ model = dict(
         in_channels=384,
         in_index=0,
         channels=384,
-        dropout_ratio=0.,
+        dropout_ratio=0.0,
         num_classes=21,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)))
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    ),
+)

@@ -3,7 +3,8 @@ norm_cfg = _base_.norm_cfg
 loss = dict(type='CrossEntropyLoss', avg_non_ignore=True)
 model = dict(
     backbone=dict(
-        dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1), multi_grid=None),
+        dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1), multi_grid=None
+    ),
     decode_head=dict(
         _delete_=True,
         type='PSPHead',
@@ -15,7 +16,8 @@ model = dict(
         num_classes=21,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(**loss, loss_weight=1.0)),
+        loss_decode=dict(**loss, loss_weight=1.0),
+    ),
     auxiliary_head=dict(
         type='FCNHead',
         in_channels=1024,
@@ -27,4 +29,6 @@ model = dict(
         num_classes=21,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(**loss, loss_weight=0.4)))
+        loss_decode=dict(**loss, loss_weight=0.4),
+    ),
+)

@@ -12,9 +12,11 @@ model = dict(
         layer_scale_init_value=1.0,
         gap_before_final_norm=False,
         init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
+            type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
+        ),
+    ),
     decode_head=dict(
-        type='UPerHead',
-        in_channels=[96, 192, 384, 768],
-        in_index=[0, 1, 2, 3]),
-    auxiliary_head=dict(in_channels=384))
+        type='UPerHead', in_channels=[96, 192, 384, 768], in_index=[0, 1, 2, 3]
+    ),
+    auxiliary_head=dict(in_channels=384),
+)

@@ -4,4 +4,5 @@ checkpoint = 'https://download.openmmlab.com/mmpretrain/v1.0/dinov2/vit-base-p14
 model = dict(
     backbone=dict(arch='base', init_cfg=dict(checkpoint=checkpoint)),
     neck=dict(embed_dim=768),
-    decode_head=dict(in_channels=[768, 768, 768, 768]))
+    decode_head=dict(in_channels=[768, 768, 768, 768]),
+)

@@ -16,9 +16,10 @@ model = dict(
         out_type='featmap',
         out_indices=[2, 5, 8, 11],
         init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
-    neck=dict(
-        type='Feature2Pyramid', embed_dim=384, norm_cfg=_base_.norm_cfg),
+            type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
+        ),
+    ),
+    neck=dict(type='Feature2Pyramid', embed_dim=384, norm_cfg=_base_.norm_cfg),
     decode_head=dict(
         _delete_=True,
         type='UPerHead',
@@ -30,4 +31,6 @@ model = dict(
         num_classes=21,
         norm_cfg=_base_.norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)))
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    ),
+)

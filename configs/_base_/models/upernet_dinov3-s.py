@@ -10,4 +10,6 @@ model = dict(
         model_name='vit_small_patch16_dinov3.lvd1689m',
         pretrained=True,
         features_only=True,
-        out_indices=(2, 5, 8, 11)))
+        out_indices=(2, 5, 8, 11),
+    ),
+)

@@ -11,9 +11,10 @@ model = dict(
         num_heads=[3, 6, 12, 24],
         window_size=7,
         drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
+        init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+    ),
     decode_head=dict(
-        type='UPerHead',
-        in_channels=[96, 192, 384, 768],
-        in_index=[0, 1, 2, 3]),
-    auxiliary_head=dict(in_channels=384))
+        type='UPerHead', in_channels=[96, 192, 384, 768], in_index=[0, 1, 2, 3]
+    ),
+    auxiliary_head=dict(in_channels=384),
+)

@@ -1,8 +1,9 @@
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=1e-2, momentum=0.9, weight_decay=1e-4))
+    optimizer=dict(type='SGD', lr=1e-2, momentum=0.9, weight_decay=1e-4),
+)
 param_scheduler = [
-    dict(type='PolyLR', power=0.9, eta_min=0., end=20000, by_epoch=False)
+    dict(type='PolyLR', power=0.9, eta_min=0.0, end=20000, by_epoch=False)
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=20000, val_interval=1000)
 val_cfg = dict(type='ValLoop')
@@ -16,6 +17,8 @@ default_hooks = dict(
         by_epoch=False,
         interval=1000,
         max_keep_ckpts=1,
-        save_best='mIoU'),
+        save_best='mIoU',
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='SegVisualizationHook'),
+)

@@ -13,8 +13,10 @@ optim_wrapper = dict(
     type='OptimWrapper',
     accumulative_counts=accumulate,
     optimizer=dict(
-        type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.01),
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1 / 40))))
+        type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.01
+    ),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1 / 40))),
+)
 auto_scale_lr = dict(enable=True, base_batch_size=16 // accumulate)
 # Loss over all valid pixels, no ramp, EMA whose decay rises to 0.996. Ours are
 # two teachers in place of one, the supervised warm-up of PS-MT before they
@@ -23,7 +25,8 @@ auto_scale_lr = dict(enable=True, base_batch_size=16 // accumulate)
 # labeled images that are strong, too.
 setting = dict(
     ramp_iters=0,
-    unsup_weight=1.,
+    unsup_weight=1.0,
     consistency=dict(type='ConfCELoss', threshold=0.95, reduction='valid'),
     tvat=dict(type='TVAT', xi=0.1, eps=2.0, num_iters=1),
-    perturb_at='inputs')  # docs/backbones.md: cost and effect of each place
+    perturb_at='inputs',
+)  # docs/backbones.md: cost and effect of each place

@@ -11,5 +11,6 @@ total_batch = 8 // accumulate * int('{{$WORLD_SIZE:1}}')
 optim_wrapper = dict(
     accumulative_counts=accumulate,
     optimizer=dict(lr=1e-2),
-    paramwise_cfg=dict(norm_decay_mult=0., bias_decay_mult=0.))
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
 auto_scale_lr = dict(enable=True, base_batch_size=32 // accumulate)

@@ -6,6 +6,10 @@ from .random_zoom import RandomZoom
 from .teacher_cutmix import TeacherGuidedCutMix
 
 __all__ = [
-    'ColorJitter', 'ColorsToIds', 'MultiView', 'RandomGaussianBlur',
-    'RandomZoom', 'TeacherGuidedCutMix'
+    'ColorJitter',
+    'ColorsToIds',
+    'MultiView',
+    'RandomGaussianBlur',
+    'RandomZoom',
+    'TeacherGuidedCutMix',
 ]

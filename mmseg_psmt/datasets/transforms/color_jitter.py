@@ -1,4 +1,5 @@
 """Brightness, contrast, saturation and hue in random order."""
+
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -19,8 +20,9 @@ def blend(img: np.ndarray, other: float, share: float) -> np.ndarray:
 
 # As mmcv's, which are for 8-bit color images.
 ADJUST = dict(
-    brightness=lambda img, factor: blend(img, 0., factor),
-    contrast=lambda img, factor: blend(img, img.mean(), factor))
+    brightness=lambda img, factor: blend(img, 0.0, factor),
+    contrast=lambda img, factor: blend(img, img.mean(), factor),
+)
 
 
 @TRANSFORMS.register_module()
@@ -46,46 +48,54 @@ class ColorJitter(BaseTransform):
             jittered.
     """
 
-    def __init__(self,
-                 brightness: float = 0.5,
-                 contrast: float = 0.5,
-                 saturation: float = 0.5,
-                 hue: float = 0.25,
-                 prob: float = 0.8):
+    def __init__(
+        self,
+        brightness: float = 0.5,
+        contrast: float = 0.5,
+        saturation: float = 0.5,
+        hue: float = 0.25,
+        prob: float = 0.8,
+    ):
         require_number('brightness', brightness, 0)
         require_number('contrast', contrast, 0)
         require_number('saturation', saturation, 0)
         require_number('hue', hue, 0, 0.5)
         require_number('prob', prob, 0, 1)
         self.factors = dict(
-            brightness=brightness, color=saturation, contrast=contrast)
+            brightness=brightness, color=saturation, contrast=contrast
+        )
         self.hue = hue
         self.prob = prob
 
     def transform(self, results: dict) -> dict:
         img = results['img']
-        stock = img.dtype == np.uint8 and img.shape[2:] == (3, )
+        stock = img.dtype == np.uint8 and img.shape[2:] == (3,)
         if not stock and self.prob and (self.factors['color'] or self.hue):
             raise ValueError(
                 'saturation and hue of ColorJitter need 8-bit color images '
                 f'(uint8, H x W x 3), got {img.dtype} of '
                 f'{" x ".join(map(str, img.shape))}: set saturation=0 and '
-                'hue=0')
+                'hue=0'
+            )
         if np.random.rand() >= self.prob:
             return results
         for name in np.random.permutation([*self.factors, 'hue']):
             if name == 'hue':
                 if self.hue:
                     img = adjust_hue(
-                        img, np.random.uniform(-self.hue, self.hue))
+                        img, np.random.uniform(-self.hue, self.hue)
+                    )
             elif self.factors[name]:
                 low, high = 1 - self.factors[name], 1 + self.factors[name]
-                adjust = (getattr(mmcv, f'adjust_{name}')
-                          if stock else ADJUST[name])
+                adjust = (
+                    getattr(mmcv, f'adjust_{name}') if stock else ADJUST[name]
+                )
                 img = adjust(img, np.random.uniform(max(0, low), high))
         results['img'] = img
         return results
 
     def __repr__(self) -> str:
-        return (f'{self.__class__.__name__}({self.factors}, hue={self.hue}, '
-                f'prob={self.prob})')
+        return (
+            f'{self.__class__.__name__}({self.factors}, hue={self.hue}, '
+            f'prob={self.prob})'
+        )

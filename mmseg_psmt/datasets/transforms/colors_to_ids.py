@@ -1,4 +1,5 @@
 """Masks in colors become masks of class ids."""
+
 from typing import Optional, Sequence
 
 import numpy as np
@@ -24,14 +25,23 @@ class ColorsToIds(BaseTransform):
         ValueError: If a mask holds another color, or no colors.
     """
 
-    def __init__(self,
-                 colors: Sequence[Sequence[int]],
-                 others: Optional[int] = None):
-        require('colors', colors, 'different colors [r, g, b] of 0 to 255, '
-                'one for each class', lambda x: 0 < len(x) < 256
-                and all(len(color) == 3 and all(
-                    value in range(256) for value in color) for color in x)
-                and len({tuple(color) for color in x}) == len(x))
+    def __init__(
+        self, colors: Sequence[Sequence[int]], others: Optional[int] = None
+    ):
+        require(
+            'colors',
+            colors,
+            'different colors [r, g, b] of 0 to 255, one for each class',
+            lambda x: (
+                0 < len(x) < 256
+                and all(
+                    len(color) == 3
+                    and all(value in range(256) for value in color)
+                    for color in x
+                )
+                and len({tuple(color) for color in x}) == len(x)
+            ),
+        )
         if others is not None:
             require_whole('others', others, 0)
         self.others = others
@@ -44,21 +54,27 @@ class ColorsToIds(BaseTransform):
         if mask.ndim != 3 or mask.shape[2] < 3:
             raise ValueError(
                 f'{results.get("seg_map_path")} holds no colors but ids '
-                f'({mask.shape}): take ColorsToIds out of the pipeline')
+                f'({mask.shape}): take ColorsToIds out of the pipeline'
+            )
         codes = mask[..., :3].astype(np.int64) @ (1, 256, 65536)  # BGR
         place = np.searchsorted(self.codes, codes).clip(
-            max=len(self.codes) - 1)
+            max=len(self.codes) - 1
+        )
         known = self.codes[place] == codes
         if self.others is None and not known.all():
             color = mask[~known][0, 2::-1].tolist()
             raise ValueError(
                 f'{results.get("seg_map_path")} holds the color {color}, '
                 'which ColorsToIds does not know: add it to colors, or set '
-                'others=255 to ignore what has no class')
+                'others=255 to ignore what has no class'
+            )
         results['gt_seg_map'] = np.where(
-            known, self.order[place], self.others or 0).astype(np.uint8)
+            known, self.order[place], self.others or 0
+        ).astype(np.uint8)
         return results
 
     def __repr__(self) -> str:
-        return (f'{self.__class__.__name__}({len(self.codes)} colors, '
-                f'others={self.others})')
+        return (
+            f'{self.__class__.__name__}({len(self.codes)} colors, '
+            f'others={self.others})'
+        )

@@ -1,4 +1,5 @@
 """Several views of one image that share its geometry."""
+
 import copy
 from collections.abc import Iterable
 from typing import Any, Dict, Iterator, List
@@ -13,8 +14,10 @@ def nested(transform: Any) -> Iterator[Any]:
     """A transform and those within it."""
     yield transform
     children = getattr(transform, 'transforms', ())
-    for child in (*(children if isinstance(children, Iterable) else ()),
-                  *getattr(transform, 'views', {}).values()):
+    for child in (
+        *(children if isinstance(children, Iterable) else ()),
+        *getattr(transform, 'views', {}).values(),
+    ):
         yield from nested(child)
 
 
@@ -37,8 +40,12 @@ class MultiView(BaseTransform):
         if not views:
             raise ValueError('MultiView needs at least one view')
         for name, pipeline in views.items():
-            require(f'The view {name!r}', pipeline, 'a list of configs',
-                    lambda x: all(isinstance(step, dict) for step in x))
+            require(
+                f'The view {name!r}',
+                pipeline,
+                'a list of configs',
+                lambda x: all(isinstance(step, dict) for step in x),
+            )
         self.views = {
             name: Compose([TRANSFORMS.build(t) for t in pipeline])
             for name, pipeline in views.items()

@@ -1,4 +1,5 @@
 """The mask that says which pixels of an unlabeled image are image."""
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -33,7 +34,8 @@ class PhotoMask(BaseTransform):
         else:
             known = (ids < self.num_classes) & (ids != self.ignore_index)
             results['gt_seg_map'] = np.where(known, ids + 1, 0).astype(
-                np.uint8)
+                np.uint8
+            )
         return results
 
 
@@ -60,4 +62,5 @@ def unpack_photo_mask(view: dict, num_classes: int) -> None:
         sample.valid = PixelData(data=valid)
     if known.any():
         sample.gt_sem_seg = PixelData(
-            data=torch.where(known, ids - 1, UNKNOWN))
+            data=torch.where(known, ids - 1, UNKNOWN)
+        )

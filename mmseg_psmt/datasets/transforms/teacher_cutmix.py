@@ -1,4 +1,5 @@
 """CutMix of images and of the labels that teachers gave them before."""
+
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from ...options import (
 )
 
 
-def clipped_boxes(size: Sequence[int], area: float, num_boxes: int,
-                  rng: np.random.Generator) -> Tensor:
+def clipped_boxes(
+    size: Sequence[int], area: float, num_boxes: int, rng: np.random.Generator
+) -> Tensor:
     """Boxes around centers anywhere, clipped at the edges.
 
     Source: CutMix, arXiv 1905.04899. They have the aspect of the image.
@@ -34,15 +36,16 @@ def clipped_boxes(size: Sequence[int], area: float, num_boxes: int,
     for _ in range(num_boxes):
         spans = []
         for length in size:
-            extent = round(length * (area / num_boxes)**0.5)
+            extent = round(length * (area / num_boxes) ** 0.5)
             low = int(rng.integers(length)) - extent // 2
             spans.append(slice(max(low, 0), low + extent))
         mask[tuple(spans)] = True
     return mask
 
 
-def inner_boxes(size: Sequence[int], area: float, num_boxes: int,
-                rng: np.random.Generator) -> Tensor:
+def inner_boxes(
+    size: Sequence[int], area: float, num_boxes: int, rng: np.random.Generator
+) -> Tensor:
     """Boxes of random aspect, wholly inside the image.
 
     Source: French et al., arXiv 1906.01916. Arguments and result are those of
@@ -50,12 +53,14 @@ def inner_boxes(size: Sequence[int], area: float, num_boxes: int,
     """
     mask = torch.zeros(*size, dtype=torch.bool)
     for _ in range(num_boxes):
-        tall = area**rng.uniform()  # of one box that has the whole area
-        h, w = (round(length * share / num_boxes**0.5)
-                for length, share in zip(size, (tall, area / tall)))
+        tall = area ** rng.uniform()  # of one box that has the whole area
+        h, w = (
+            round(length * share / num_boxes**0.5)
+            for length, share in zip(size, (tall, area / tall))
+        )
         top = rng.integers(size[0] - h + 1)
         left = rng.integers(size[1] - w + 1)
-        mask[top:top + h, left:left + w] = True
+        mask[top : top + h, left : left + w] = True
     return mask
 
 
@@ -76,11 +81,13 @@ class TeacherGuidedCutMix:
         prob (float): Share of images that are mixed. Defaults to 1.
     """
 
-    def __init__(self,
-                 num_boxes: int = 1,
-                 beta: float = 4.,
-                 area: Optional[Sequence[float]] = None,
-                 prob: float = 1.):
+    def __init__(
+        self,
+        num_boxes: int = 1,
+        beta: float = 4.0,
+        area: Optional[Sequence[float]] = None,
+        prob: float = 1.0,
+    ):
         require_whole('num_boxes', num_boxes, 1)
         require_positive('beta', beta)
         if area is not None:
@@ -99,8 +106,13 @@ class TeacherGuidedCutMix:
             return clipped_boxes(size, area, self.num_boxes, rng)
         return inner_boxes(size, rng.uniform(*self.area), self.num_boxes, rng)
 
-    def __call__(self, images: Tensor, logits: Tensor, valid: Tensor,
-                 rng: np.random.Generator) -> Tuple[Tensor, Tensor, Tensor]:
+    def __call__(
+        self,
+        images: Tensor,
+        logits: Tensor,
+        valid: Tensor,
+        rng: np.random.Generator,
+    ) -> Tuple[Tensor, Tensor, Tensor]:
         """Mix a batch.
 
         Args:
@@ -119,7 +131,8 @@ class TeacherGuidedCutMix:
 
         def mixed(x: Tensor) -> Tensor:
             partner = x.roll(1, 0) if len(x) > 1 else x.flip(-1)
-            return torch.where(mask if x.ndim == 3 else mask[:, None],
-                               partner, x)
+            return torch.where(
+                mask if x.ndim == 3 else mask[:, None], partner, x
+            )
 
         return mixed(images), mixed(logits), mixed(valid)

@@ -23,6 +23,7 @@ LOWEST        SummaryHook             names the last checkpoint
 LOWEST        PreemptionHook          saves what the interval has not saved
 ============  ======================  =====================================
 """
+
 from .check_finite_hook import CheckFiniteHook
 from .checkpoint_hook import ReliableCheckpointHook
 from .data_check_hook import DataCheckHook

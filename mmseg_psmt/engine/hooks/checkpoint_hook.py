@@ -1,4 +1,5 @@
 """Checkpoints that a fault at any moment leaves whole."""
+
 import logging
 import os
 import shutil
@@ -69,7 +70,8 @@ class ReliableCheckpointHook(CheckpointHook):
         start = runner._load_from and Path(runner._load_from).resolve().parent
         paths = checkpoints(folders, self.filename_tmpl)
         if start is None or (
-                paths and start not in [p.resolve() for p in folders]):
+            paths and start not in [p.resolve() for p in folders]
+        ):
             runner._load_from = last_whole(paths, folders, runner.logger)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -81,7 +83,8 @@ class ReliableCheckpointHook(CheckpointHook):
                 raise ValueError(
                     'ReliableCheckpointHook writes to local folders, not to '
                     f'default_hooks.checkpoint.out_dir={self.out_dir!r}: use '
-                    "type='CheckpointHook' for that")
+                    "type='CheckpointHook' for that"
+                )
             self.backend_args = dict(backend='atomic')
         super().before_train(runner)
         steps = runner.optim_wrapper._accumulative_counts
@@ -89,7 +92,8 @@ class ReliableCheckpointHook(CheckpointHook):
             runner.logger.warning(
                 f'A checkpoint after each {self.interval} iterations loses '
                 f'gradients, for {steps} of them make a step: let '
-                'default_hooks.checkpoint.interval be a multiple of that')
+                'default_hooks.checkpoint.interval be a multiple of that'
+            )
         if is_main_process():
             for part in Path(self.out_dir).glob('*.pth.part'):
                 part.unlink()
@@ -105,10 +109,12 @@ class ReliableCheckpointHook(CheckpointHook):
         """
         self.required = True
         self._save_checkpoint_with_step(
-            runner, step, dict(epoch=runner.epoch, iter=step))
+            runner, step, dict(epoch=runner.epoch, iter=step)
+        )
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int,
-                                   meta: dict) -> None:
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: dict
+    ) -> None:
         with self._attempt(runner, self.filename_tmpl.format(step)):
             super()._save_checkpoint_with_step(runner, step, meta)
 
@@ -119,11 +125,14 @@ class ReliableCheckpointHook(CheckpointHook):
     @contextmanager
     def _attempt(self, runner: Runner, name: str) -> Iterator[None]:
         info = runner.message_hub.runtime_info
-        before = dict(info), {
-            key: copy(value)
-            for key, value in vars(self).items()
-            if key in ('keep_ckpt_ids', 'last_ckpt') or 'best_ckpt' in key
-        }
+        before = (
+            dict(info),
+            {
+                key: copy(value)
+                for key, value in vars(self).items()
+                if key in ('keep_ckpt_ids', 'last_ckpt') or 'best_ckpt' in key
+            },
+        )
         try:
             yield
         except OSError as error:
@@ -135,12 +144,14 @@ class ReliableCheckpointHook(CheckpointHook):
             message = (
                 f'{name} could not be written to {self.out_dir} ({error}), '
                 f'where {free:.0f} MiB are free. The last one is '
-                f'{self.last_ckpt}')
+                f'{self.last_ckpt}'
+            )
             if self.required or runner.iter + 1 >= runner.max_iters:
                 raise OSError(f'{message}. Make room and --resume') from error
             runner.logger.error(
                 f'{message}. Make room: the training goes on and the next '
-                'checkpoint is tried at its time')
+                'checkpoint is tried at its time'
+            )
         while self.outdated:
             path = self.outdated.pop()
             if os.path.exists(path):
@@ -160,17 +171,22 @@ def checkpoints(folders: Sequence[Path], template: str) -> List[Path]:
     """
     noted = find_latest_checkpoint(str(folders[0]))
     paths = sorted(
-        (path for folder in folders
-         for path in folder.glob(template.format('*'))),
+        (
+            path
+            for folder in folders
+            for path in folder.glob(template.format('*'))
+        ),
         key=lambda path: path.stat().st_mtime,
-        reverse=True)
+        reverse=True,
+    )
     if noted:
         paths = [folders[0] / Path(noted).name, Path(noted), *paths]
     return [*dict.fromkeys(paths)]
 
 
-def last_whole(paths: Sequence[Path], folders: Sequence[Path],
-               logger: logging.Logger) -> Optional[str]:
+def last_whole(
+    paths: Sequence[Path], folders: Sequence[Path], logger: logging.Logger
+) -> Optional[str]:
     """What a training goes on from.
 
     Args:
@@ -193,8 +209,10 @@ def last_whole(paths: Sequence[Path], folders: Sequence[Path],
             return str(path)
         logger.warning(f'Not resuming from {path}: {fault}')
     if paths:
-        raise ValueError(f'No checkpoint in {places} is whole: '
-                         f'{[*map(str, paths)]}. Start without --resume')
+        raise ValueError(
+            f'No checkpoint in {places} is whole: '
+            f'{[*map(str, paths)]}. Start without --resume'
+        )
     logger.warning(f'No checkpoint in {places}: starting from the beginning')
     return None
 

@@ -1,4 +1,5 @@
 """Refuses data that would spoil a training, before its first iteration."""
+
 from typing import Dict, Iterator
 
 from mmengine.dist import master_only
@@ -31,6 +32,7 @@ class DataCheckHook(Hook):
     run has and the file is the same, see :class:`Memory`, and sends probes
     through the transforms, on the first rank.
     """
+
     priority = 'VERY_HIGH'
 
     @master_only
@@ -44,10 +46,15 @@ class DataCheckHook(Hook):
             problems = [*find(runner, parts)]
             if problems:
                 more = len(problems) - 1
-                raise ValueError(problems[0] + (
-                    f'. {more} more such problems, of each kind of which '
-                    'tools/check_data.py names the first three'
-                    if more else ''))
+                raise ValueError(
+                    problems[0]
+                    + (
+                        f'. {more} more such problems, of each kind of which '
+                        'tools/check_data.py names the first three'
+                        if more
+                        else ''
+                    )
+                )
 
 
 def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
@@ -55,8 +62,9 @@ def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     heads = class_heads(unwrap(runner).segmentor)
     for kind, dataset in parts.items():
         yield from class_problems(heads, kind, dataset)
-    yield from agreement_problems(dict(
-        parts, unlabeled=runner.train_dataloader.dataset.unlabeled))
+    yield from agreement_problems(
+        dict(parts, unlabeled=runner.train_dataloader.dataset.unlabeled)
+    )
     if 'validation' in parts:
         yield from leaks('labeled', parts['labeled'], parts['validation'])
 
@@ -64,20 +72,34 @@ def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
 def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     """Problems of images, and of the ids in their masks."""
     model = unwrap(runner)
-    scanned = {kind: scan_all(kind, part, remember=True)
-               for kind, part in parts.items()}
-    yield from (seen[fault] for part in scanned.values() for seen in part
-                for fault in FAULTS if seen.get(fault))
+    scanned = {
+        kind: scan_all(kind, part, remember=True)
+        for kind, part in parts.items()
+    }
+    yield from (
+        seen[fault]
+        for part in scanned.values()
+        for seen in part
+        for fault in FAULTS
+        if seen.get(fault)
+    )
     yield from ignore_problems(
         class_heads(model.segmentor),
         getattr(model.data_preprocessor, 'seg_pad_val', None),
-        parts['labeled'], scanned['labeled'])
+        parts['labeled'],
+        scanned['labeled'],
+    )
     if 'validation' in parts:
         evaluator = getattr(runner.val_loop, 'evaluator', None)
         metrics = getattr(evaluator, 'metrics', [])
         yield from metric_problems(
-            (metric.ignore_index for metric in metrics
-             if hasattr(metric, 'ignore_index')), scanned['validation'])
+            (
+                metric.ignore_index
+                for metric in metrics
+                if hasattr(metric, 'ignore_index')
+            ),
+            scanned['validation'],
+        )
 
 
 def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
@@ -86,5 +108,8 @@ def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     problems = [*pipeline_problems(pairs, parts.get('validation'))]
     backbone = getattr(getattr(model, 'segmentor', model), 'backbone', None)
     yield from problems or batch_problems(
-        pairs, model.data_preprocessor, getattr(model, 'one_pass', False),
-        1 if backbone is None else patch_size(backbone))
+        pairs,
+        model.data_preprocessor,
+        getattr(model, 'one_pass', False),
+        1 if backbone is None else patch_size(backbone),
+    )

@@ -1,4 +1,5 @@
 """Says early what spoils a semi-supervised training, and what to do."""
+
 from math import ceil
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
@@ -62,6 +63,7 @@ class EarlyWarningHook(Hook):
     Raises:
         ValueError: If ``interval`` is no positive whole number.
     """
+
     priority = 'LOW'  # after the EMA
 
     def __init__(self, interval: Optional[int] = None):
@@ -71,40 +73,53 @@ class EarlyWarningHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model = unwrap(runner)
-        trained = any(hook.trained for hook in runner.hooks
-                      if isinstance(hook, TeacherEMAHook))
-        for problem in (*without_clock(map(type, runner.hooks)),
-                        *untrained(model, trained)):
+        trained = any(
+            hook.trained
+            for hook in runner.hooks
+            if isinstance(hook, TeacherEMAHook)
+        )
+        for problem in (
+            *without_clock(map(type, runner.hooks)),
+            *untrained(model, trained),
+        ):
             raise ValueError(problem)
         self.start = max(runner.iter, model.warmup_iters)
         self.span = self.interval or tenth(runner)
         self.labels = torch.zeros(model.out_channels, dtype=torch.long)
         for problem in too_short(
-                len(runner.train_dataloader.dataset.labeled),
-                runner.train_dataloader.batch_size * get_world_size(),
-                runner.max_iters):
+            len(runner.train_dataloader.dataset.labeled),
+            runner.train_dataloader.batch_size * get_world_size(),
+            runner.max_iters,
+        ):
             _warn(runner, problem, runner.iter)
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Optional[dict] = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
         model = unwrap(runner)
-        self.labels += label_counts(data_batch['labeled']['data_samples'],
-                                    len(self.labels))
+        self.labels += label_counts(
+            data_batch['labeled']['data_samples'], len(self.labels)
+        )
         done = runner.iter + 1 - self.start
         if done > 0 and done % self.span == 0:
-            for problem in (*self._label_problems(runner, model),
-                            *_teacher_problems(model)):
+            for problem in (
+                *self._label_problems(runner, model),
+                *_teacher_problems(model),
+            ):
                 _warn(runner, problem, runner.iter + 1)
 
-    def after_val_epoch(self,
-                        runner: Runner,
-                        metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_val_epoch(
+        self, runner: Runner, metrics: Optional[Dict[str, float]] = None
+    ) -> None:
         model = unwrap(runner)
-        for problem in (*_gap_problems(runner, model, metrics or {}),
-                        *_forgotten_classes(runner, model)):
+        for problem in (
+            *_gap_problems(runner, model, metrics or {}),
+            *_forgotten_classes(runner, model),
+        ):
             if runner.iter > model.warmup_iters:
                 _warn(runner, problem, runner.iter)
 
@@ -116,12 +131,19 @@ class EarlyWarningHook(Hook):
         sure, unsure = counts.cpu().double()
         span = f'in the last {self.span} iterations'
         yield from _confidence_problems(
-            runner, model, span,
-            (sure.sum() / counts.sum().clamp(min=1)).item())
+            runner,
+            model,
+            span,
+            (sure.sum() / counts.sum().clamp(min=1)).item(),
+        )
         names = _class_names(runner, len(sure))
         yield from _share_problems(
-            runner, model, span, names,
-            *map(_shares, (sure, sure + unsure, labels)))
+            runner,
+            model,
+            span,
+            names,
+            *map(_shares, (sure, sure + unsure, labels)),
+        )
 
 
 def tenth(runner: Runner) -> int:
@@ -136,9 +158,11 @@ def tenth(runner: Runner) -> int:
 def without_clock(hooks: Iterable[type]) -> Iterator[str]:
     """A problem, if none of the hooks tells the model the iteration."""
     if not any(issubclass(hook, TeacherEMAHook) for hook in hooks):
-        yield ("custom_hooks has no dict(type='TeacherEMAHook'), which tells "
-               'the model the iteration and moves the teachers: add it, or '
-               'take custom_hooks = _base_.psmt.hooks')
+        yield (
+            "custom_hooks has no dict(type='TeacherEMAHook'), which tells "
+            'the model the iteration and moves the teachers: add it, or '
+            'take custom_hooks = _base_.psmt.hooks'
+        )
 
 
 def untrained(model: PSMT, trained: bool) -> Iterator[str]:
@@ -152,17 +176,21 @@ def untrained(model: PSMT, trained: bool) -> Iterator[str]:
         return
     parts = model, model.segmentor, tapped_head(model.segmentor)
     if not any(map(_is_pretrained, parts)):
-        yield ('model.warmup_iters=0, and no checkpoint is loaded: the '
-               'teachers would be copies of a network with a random head and '
-               'teach the student nothing. Leave model.warmup_iters out for '
-               'the default warm-up or give its length, or set load_from to '
-               'the checkpoint of a supervised training')
+        yield (
+            'model.warmup_iters=0, and no checkpoint is loaded: the '
+            'teachers would be copies of a network with a random head and '
+            'teach the student nothing. Leave model.warmup_iters out for '
+            'the default warm-up or give its length, or set load_from to '
+            'the checkpoint of a supervised training'
+        )
 
 
 def _is_pretrained(module: nn.Module) -> bool:
     cfg = getattr(module, 'init_cfg', None)
-    return any(part.get('type') == 'Pretrained'
-               for part in (cfg if isinstance(cfg, list) else [cfg or {}]))
+    return any(
+        part.get('type') == 'Pretrained'
+        for part in (cfg if isinstance(cfg, list) else [cfg or {}])
+    )
 
 
 def too_short(labeled: int, batch: int, max_iters: int) -> Iterator[str]:
@@ -174,15 +202,19 @@ def too_short(labeled: int, batch: int, max_iters: int) -> Iterator[str]:
         max_iters (int): Iterations.
     """
     if labeled < batch:
-        yield (f'{labeled} labeled images are fewer than a batch of {batch}: '
-               'some repeat within it. Lower train_dataloader.batch_size, use '
-               'fewer processes or label more images')
+        yield (
+            f'{labeled} labeled images are fewer than a batch of {batch}: '
+            'some repeat within it. Lower train_dataloader.batch_size, use '
+            'fewer processes or label more images'
+        )
     if max_iters * batch < PASSES * labeled:
-        yield (f'{max_iters} iterations of {batch} are '
-               f'{max_iters * batch / labeled:.1f} passes over the {labeled} '
-               'labeled images, too few to learn from the masks alone. Set '
-               'train_cfg.max_iters, and the end of param_scheduler, to at '
-               f'least {ceil(PASSES * labeled / batch)}')
+        yield (
+            f'{max_iters} iterations of {batch} are '
+            f'{max_iters * batch / labeled:.1f} passes over the {labeled} '
+            'labeled images, too few to learn from the masks alone. Set '
+            'train_cfg.max_iters, and the end of param_scheduler, to at '
+            f'least {ceil(PASSES * labeled / batch)}'
+        )
 
 
 def label_counts(samples: Sequence, num_classes: int) -> Tensor:
@@ -197,75 +229,101 @@ def label_counts(samples: Sequence, num_classes: int) -> Tensor:
     Returns:
         Tensor: Shape (num_classes,).
     """
-    ids = torch.cat([sample.gt_sem_seg.data[..., ::4, ::4].flatten()
-                     for sample in samples]).long()
+    ids = torch.cat(
+        [sample.gt_sem_seg.data[..., ::4, ::4].flatten() for sample in samples]
+    ).long()
     return ids[ids < num_classes].bincount(minlength=num_classes)
 
 
-def _confidence_problems(runner: Runner, model: PSMT, span: str,
-                         share: float) -> Iterator[str]:
-    highest = max(share, runner.message_hub.get_info(CONFIDENT, 0.))
+def _confidence_problems(
+    runner: Runner, model: PSMT, span: str, share: float
+) -> Iterator[str]:
+    highest = max(share, runner.message_hub.get_info(CONFIDENT, 0.0))
     runner.message_hub.update_info(CONFIDENT, highest)
     if highest < RISEN:
-        yield (f'{share:.2%} of the unlabeled pixels were confident {span} '
-               f'and {highest:.2%} at best: the teachers know too little to '
-               f'teach. {_longer_warmup(model)}. To lower '
-               'model.consistency.threshold '
-               f'({model.consistency.threshold}) lets their mistakes '
-               'through, and helps only where the pictures of pseudo_labels '
-               'are right already')
+        yield (
+            f'{share:.2%} of the unlabeled pixels were confident {span} '
+            f'and {highest:.2%} at best: the teachers know too little to '
+            f'teach. {_longer_warmup(model)}. To lower '
+            'model.consistency.threshold '
+            f'({model.consistency.threshold}) lets their mistakes '
+            'through, and helps only where the pictures of pseudo_labels '
+            'are right already'
+        )
     elif share <= highest / FAR:
-        yield (f'{share:.2%} of the unlabeled pixels were confident {span}, '
-               f'after {highest:.2%} at best: the teachers have lost what '
-               'they knew. See in the log that the losses are finite, and '
-               'begin again with a lower optim_wrapper.optimizer.lr or '
-               f'model.unsup_weight ({model.unsup_weight}); if you raised '
-               'model.consistency.threshold '
-               f'({model.consistency.threshold}), lower it')
+        yield (
+            f'{share:.2%} of the unlabeled pixels were confident {span}, '
+            f'after {highest:.2%} at best: the teachers have lost what '
+            'they knew. See in the log that the losses are finite, and '
+            'begin again with a lower optim_wrapper.optimizer.lr or '
+            f'model.unsup_weight ({model.unsup_weight}); if you raised '
+            'model.consistency.threshold '
+            f'({model.consistency.threshold}), lower it'
+        )
 
 
-def _share_problems(runner: Runner, model: PSMT, span: str,
-                    names: Sequence[str], sure: Tensor, found: Tensor,
-                    labels: Tensor) -> Iterator[str]:
+def _share_problems(
+    runner: Runner,
+    model: PSMT,
+    span: str,
+    names: Sequence[str],
+    sure: Tensor,
+    found: Tensor,
+    labels: Tensor,
+) -> Iterator[str]:
     """Of the share of each class in confident, all and labeled pixels."""
-    before = found.new_tensor(runner.message_hub.get_info(PREDICTED, 0.))
+    before = found.new_tensor(runner.message_hub.get_info(PREDICTED, 0.0))
     highest = torch.maximum(before, found)
     runner.message_hub.update_info(PREDICTED, highest.tolist())
     if not sure.any():
         return
     most = int(sure.argmax())
     if sure[most] >= 0.999 and labels[most] < 0.99:
-        yield (f'{sure[most]:.2%} of the confident pseudo labels {span} are '
-               f'{names[most]}, {labels[most]:.2%} of the labels: unless the '
-               'photos show hardly anything else, the teachers have '
-               'collapsed. Begin again with a longer '
-               f'model.warmup_iters ({model.warmup_iters}) or '
-               f'model.ramp_iters ({model.ramp_iters}), or a lower '
-               f'model.unsup_weight ({model.unsup_weight})')
+        yield (
+            f'{sure[most]:.2%} of the confident pseudo labels {span} are '
+            f'{names[most]}, {labels[most]:.2%} of the labels: unless the '
+            'photos show hardly anything else, the teachers have '
+            'collapsed. Begin again with a longer '
+            f'model.warmup_iters ({model.warmup_iters}) or '
+            f'model.ramp_iters ({model.ramp_iters}), or a lower '
+            f'model.unsup_weight ({model.unsup_weight})'
+        )
         return
     few = (labels > 0) & (sure < labels / FAR)
     seen, was_seen = found >= labels / FAR, highest >= labels / FAR
     for which, cause in (
-        (few & seen,
-         'the teachers predict it, but are seldom confident. Lower '
-         f'model.consistency.threshold ({model.consistency.threshold})'),
-        (few & ~seen & was_seen,
-         f'the teachers stopped predicting it. {_softer_start(model)}'),
-        (few & ~was_seen,
-         f'the teachers have not learned it. {_longer_warmup(model)}; or '
-         'label more images that show it')):
+        (
+            few & seen,
+            'the teachers predict it, but are seldom confident. Lower '
+            f'model.consistency.threshold ({model.consistency.threshold})',
+        ),
+        (
+            few & ~seen & was_seen,
+            f'the teachers stopped predicting it. {_softer_start(model)}',
+        ),
+        (
+            few & ~was_seen,
+            f'the teachers have not learned it. {_longer_warmup(model)}; or '
+            'label more images that show it',
+        ),
+    ):
         if which.any():
             each = ', '.join(
                 f'{names[i]} {sure[i]:.2%} ({labels[i]:.2%})'
-                for i in which.nonzero().flatten().tolist())
-            yield (f'the pseudo labels {span} hold less than a tenth of what '
-                   f'the labels, in brackets, hold of {each}. Unless these '
-                   f'photos hardly show it, {cause}')
+                for i in which.nonzero().flatten().tolist()
+            )
+            yield (
+                f'the pseudo labels {span} hold less than a tenth of what '
+                f'the labels, in brackets, hold of {each}. Unless these '
+                f'photos hardly show it, {cause}'
+            )
     absent = (labels == 0) & (found == 0)
     if absent.any():
         each = ', '.join(name for name, no in zip(names, absent) if no)
-        yield (f'neither the labels nor the pseudo labels {span} hold {each},'
-               ' which cannot be learned so. Label images that show it')
+        yield (
+            f'neither the labels nor the pseudo labels {span} hold {each},'
+            ' which cannot be learned so. Label images that show it'
+        )
 
 
 def _forgotten_classes(runner: Runner, model: PSMT) -> Iterator[str]:
@@ -276,64 +334,83 @@ def _forgotten_classes(runner: Runner, model: PSMT) -> Iterator[str]:
     else:
         return
     now = metric.class_iou
-    known = runner.message_hub.get_info(KNOWN, [0.] * len(now))
+    known = runner.message_hub.get_info(KNOWN, [0.0] * len(now))
     highest = np.fmax(known, now).tolist()  # NaN: not in these images
     runner.message_hub.update_info(KNOWN, highest)
     lost = [
-        f'{name} {iou:.1f} ({best:.1f})' for name, iou, best in zip(
-            _class_names(runner, len(now)), now, highest)
+        f'{name} {iou:.1f} ({best:.1f})'
+        for name, iou, best in zip(
+            _class_names(runner, len(now)), now, highest
+        )
         if best > 15 and iou < best / 2
     ]
     if lost:
-        yield (f'the {model.predict_with[0]} knew classes that are lost; '
-               f'IoU now, and at best in brackets: {", ".join(lost)}. '
-               f'{_softer_start(model)}')
+        yield (
+            f'the {model.predict_with[0]} knew classes that are lost; '
+            f'IoU now, and at best in brackets: {", ".join(lost)}. '
+            f'{_softer_start(model)}'
+        )
 
 
-def _gap_problems(runner: Runner, model: PSMT,
-                  metrics: Dict[str, float]) -> Iterator[str]:
+def _gap_problems(
+    runner: Runner, model: PSMT, metrics: Dict[str, float]
+) -> Iterator[str]:
     first = model.predict_with[0]
-    mious = {first: metrics.get('mIoU'), **{
-        net: metrics[f'{net}/mIoU'] for net in model.nets
-        if f'{net}/mIoU' in metrics}}
+    mious = {
+        first: metrics.get('mIoU'),
+        **{
+            net: metrics[f'{net}/mIoU']
+            for net in model.nets
+            if f'{net}/mIoU' in metrics
+        },
+    }
     student = mious.get('student')
     late = runner.iter * 2 >= runner.max_iters
     for net in ('teachers', 'teacher1', 'teacher2'):
         teachers = mious.get(net)
         if None not in (student, teachers) and (
-                student - teachers > (2 if late else 5)):
-            yield (f'the mIoU of the {net} is {teachers:.2f}, '
-                   f"{student - teachers:.2f} below the student's "
-                   f'{student:.2f}: their pseudo labels hold it back. If they '
-                   'follow too slowly, lower '
-                   'model.teachers.decay '
-                   f'({model.teachers.decay:.4g}); if they were untrained or '
-                   'unlike each other at the start, lengthen '
-                   f'model.warmup_iters ({model.warmup_iters}) and take '
-                   "model.teachers.init='copy'")
+            student - teachers > (2 if late else 5)
+        ):
+            yield (
+                f'the mIoU of the {net} is {teachers:.2f}, '
+                f"{student - teachers:.2f} below the student's "
+                f'{student:.2f}: their pseudo labels hold it back. If they '
+                'follow too slowly, lower '
+                'model.teachers.decay '
+                f'({model.teachers.decay:.4g}); if they were untrained or '
+                'unlike each other at the start, lengthen '
+                f'model.warmup_iters ({model.warmup_iters}) and take '
+                "model.teachers.init='copy'"
+            )
             return
 
 
 def _teacher_problems(model: PSMT) -> Iterator[str]:
     if len(model.teachers) == 2 and all(
-            map(torch.equal,
-                *(teacher.parameters() for teacher in model.teachers))):
-        yield ('both teachers have the same weights and say the same, as one '
-               'would: the student that they follow does not change. Raise '
-               'optim_wrapper.optimizer.lr, and see in the log that '
-               'param_scheduler does not end too early')
+        map(torch.equal, *(teacher.parameters() for teacher in model.teachers))
+    ):
+        yield (
+            'both teachers have the same weights and say the same, as one '
+            'would: the student that they follow does not change. Raise '
+            'optim_wrapper.optimizer.lr, and see in the log that '
+            'param_scheduler does not end too early'
+        )
 
 
 def _longer_warmup(model: PSMT) -> str:
-    return (f'Lengthen model.warmup_iters ({model.warmup_iters}), or set '
-            'load_from to the checkpoint of a supervised training')
+    return (
+        f'Lengthen model.warmup_iters ({model.warmup_iters}), or set '
+        'load_from to the checkpoint of a supervised training'
+    )
 
 
 def _softer_start(model: PSMT) -> str:
-    return ('Begin again with a lower model.unsup_weight '
-            f'({model.unsup_weight}), or a longer model.ramp_iters '
-            f'({model.ramp_iters}) or model.warmup_iters '
-            f'({model.warmup_iters})')
+    return (
+        'Begin again with a lower model.unsup_weight '
+        f'({model.unsup_weight}), or a longer model.ramp_iters '
+        f'({model.ramp_iters}) or model.warmup_iters '
+        f'({model.warmup_iters})'
+    )
 
 
 def _shares(counts: Tensor) -> Tensor:
@@ -342,8 +419,9 @@ def _shares(counts: Tensor) -> Tensor:
 
 def _class_names(runner: Runner, num: int) -> List[str]:
     classes = runner.train_dataloader.dataset.metainfo.get('classes')
-    return [f"'{name}' (class {i})"
-            for i, name in enumerate(classes or range(num))]
+    return [
+        f"'{name}' (class {i})" for i, name in enumerate(classes or range(num))
+    ]
 
 
 def _warn(runner: Runner, problem: str, iteration: int) -> None:

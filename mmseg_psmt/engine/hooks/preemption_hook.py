@@ -1,4 +1,5 @@
 """What happens at SIGTERM, as schedulers of clusters send it."""
+
 import atexit
 import multiprocessing
 import signal
@@ -28,22 +29,30 @@ class PreemptionHook(Hook):
     another checkpoint hook SIGTERM ends the training as it always does. For
     iterations; works with any model of mmseg.
     """
+
     priority = 'LOWEST'  # the checkpoint of this iteration comes first
 
     checkpoint: Optional[ReliableCheckpointHook] = None  # outside a training
 
     def before_train(self, runner: Runner) -> None:
         self.checkpoint = next(
-            (hook for hook in runner.hooks
-             if isinstance(hook, ReliableCheckpointHook)), None)
+            (
+                hook
+                for hook in runner.hooks
+                if isinstance(hook, ReliableCheckpointHook)
+            ),
+            None,
+        )
         if self.checkpoint is None:
             runner.logger.warning(
                 'After SIGTERM this training saves nothing: PreemptionHook '
-                "needs default_hooks.checkpoint.type='ReliableCheckpointHook'")
+                "needs default_hooks.checkpoint.type='ReliableCheckpointHook'"
+            )
             return
         self.told = False
         self.group = (
-            dist.new_group(backend='gloo') if is_distributed() else None)
+            dist.new_group(backend='gloo') if is_distributed() else None
+        )
         if threading.current_thread() is threading.main_thread():
             self.handler = signal.signal(signal.SIGTERM, self._tell)
             _mask(signal.SIG_BLOCK)
@@ -66,8 +75,10 @@ class PreemptionHook(Hook):
         self._end_if_told(runner, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
-        if (self.checkpoint is not None
-                and threading.current_thread() is threading.main_thread()):
+        if (
+            self.checkpoint is not None
+            and threading.current_thread() is threading.main_thread()
+        ):
             signal.signal(signal.SIGTERM, self.handler)
 
     def _tell(self, signum: int, frame: Optional[FrameType]) -> None:
@@ -77,8 +88,7 @@ class PreemptionHook(Hook):
         self.told = True
 
     def _end_if_told(self, runner: Runner, step: int) -> None:
-        if (self.checkpoint is None
-                or not runner.optim_wrapper.should_update()):
+        if self.checkpoint is None or not runner.optim_wrapper.should_update():
             return  # gradients of half a step are not in a checkpoint
         told = torch.tensor(self.told).int()
         all_reduce(told, 'max', self.group)
@@ -89,7 +99,8 @@ class PreemptionHook(Hook):
             runner.logger.warning(
                 f'SIGTERM: ended after iteration {step}, without the rest of '
                 'a validation. --resume goes on from '
-                f'{self.checkpoint.last_ckpt}')
+                f'{self.checkpoint.last_ckpt}'
+            )
             sys.exit(128 + signal.SIGTERM)
 
 

@@ -1,4 +1,5 @@
 """Pictures of the pseudo labels while they are made."""
+
 from typing import Optional
 
 import numpy as np
@@ -32,11 +33,10 @@ class PseudoLabelVisHook(Hook):
             last iteration has one in any case.
         num_images (int): Rows at the most. Defaults to 4.
     """
+
     priority = 'LOW'
 
-    def __init__(self,
-                 interval: Optional[int] = None,
-                 num_images: int = 4):
+    def __init__(self, interval: Optional[int] = None, num_images: int = 4):
         if interval is not None:
             require_whole('interval', interval, 1)
         require_whole('num_images', num_images, 1)
@@ -44,13 +44,17 @@ class PseudoLabelVisHook(Hook):
         self.num_images = num_images
         self.name, self.warned = NAME, False
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
-        if not (is_main_process() and (self._is_due(runner)
-                                       or self.is_last_train_iter(runner))):
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Optional[dict] = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
+        if not (
+            is_main_process()
+            and (self._is_due(runner) or self.is_last_train_iter(runner))
+        ):
             return
         try:
             self._log(runner, self.draw(runner, data_batch))
@@ -60,7 +64,8 @@ class PseudoLabelVisHook(Hook):
                     'The sheet of pseudo labels cannot be drawn or logged '
                     f'({type(error).__name__}: {error}): the training goes on '
                     'without it. To be rid of this line, take '
-                    'PseudoLabelVisHook out of custom_hooks')
+                    'PseudoLabelVisHook out of custom_hooks'
+                )
             self.warned = True
 
     def _log(self, runner: Runner, picture: np.ndarray) -> None:
@@ -83,8 +88,8 @@ class PseudoLabelVisHook(Hook):
         """Sheet of the first images of a batch, uint8 RGB (H, W, 3)."""
         model = unwrap(runner)
         batch = model.data_preprocessor(data_batch, training=True)
-        images = batch['inputs']['weak'][:self.num_images]
-        samples = batch['data_samples']['weak'][:self.num_images]
+        images = batch['inputs']['weak'][: self.num_images]
+        samples = batch['data_samples']['weak'][: self.num_images]
         model.eval()
         try:
             logits = model.pseudo_logits(images)
@@ -93,22 +98,32 @@ class PseudoLabelVisHook(Hook):
             model.train()
         loss = model.consistency
         confidence, label, sure = confident_pixels(
-            logits, loss.threshold, batch['inputs']['valid'][:len(images)],
-            getattr(loss, 'per_class', False))
+            logits,
+            loss.threshold,
+            batch['inputs']['valid'][: len(images)],
+            getattr(loss, 'per_class', False),
+        )
         palette = palette_of(runner.visualizer.dataset_meta, logits.size(1))
-        shown = pictures(images, getattr(model.data_preprocessor, 'mean', 0.),
-                         getattr(model.data_preprocessor, 'std', 1.))
+        shown = pictures(
+            images,
+            getattr(model.data_preprocessor, 'mean', 0.0),
+            getattr(model.data_preprocessor, 'std', 1.0),
+        )
 
         def paint(labels: torch.Tensor) -> list:
             return [painted(x, palette) for x in labels]
 
-        return sheet({
-            'image': shown,
-            'truth': [
-                painted(sample.gt_sem_seg.data[0], palette)
-                if 'gt_sem_seg' in sample else np.full_like(shown[0], 255)
-                for sample in samples],
-            'pseudo label': paint(label.masked_fill(~sure, 255)),
-            'confidence': [grays(x) for x in confidence],
-            'student': paint(student)
-        })
+        return sheet(
+            {
+                'image': shown,
+                'truth': [
+                    painted(sample.gt_sem_seg.data[0], palette)
+                    if 'gt_sem_seg' in sample
+                    else np.full_like(shown[0], 255)
+                    for sample in samples
+                ],
+                'pseudo label': paint(label.masked_fill(~sure, 255)),
+                'confidence': [grays(x) for x in confidence],
+                'student': paint(student),
+            }
+        )

@@ -1,4 +1,5 @@
 """Faster arithmetic, where the hardware has it."""
+
 from typing import Union
 
 import torch
@@ -27,9 +28,9 @@ class SpeedHook(Hook):
             False.
     """
 
-    def __init__(self,
-                 channels_last: bool = False,
-                 compile: Union[bool, dict] = False):
+    def __init__(
+        self, channels_last: bool = False, compile: Union[bool, dict] = False
+    ):
         self.channels_last = channels_last
         self.compile = compile
 

@@ -1,4 +1,5 @@
 """Says at the end of a training how good it is, and what to do next."""
+
 import json
 import os
 import shlex
@@ -47,30 +48,37 @@ class SummaryHook(Hook):
     Raises:
         ValueError: If ``twin`` is no path.
     """
+
     priority = 'LOWEST'  # after the last checkpoint
 
     def __init__(self, twin: Optional[Union[str, Path]] = None):
-        require('twin', twin, 'None or the path of a work dir',
-                lambda x: x is None or isinstance(x, (str, Path)) and str(x))
+        require(
+            'twin',
+            twin,
+            'None or the path of a work dir',
+            lambda x: x is None or isinstance(x, (str, Path)) and str(x),
+        )
         self.twin = twin
 
     def before_train(self, runner: Runner) -> None:
         self.last = {}
 
-    def after_val_epoch(self,
-                        runner: Runner,
-                        metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_val_epoch(
+        self, runner: Runner, metrics: Optional[Dict[str, float]] = None
+    ) -> None:
         self.last = {**(metrics or {}), 'step': runner.iter}
 
     def after_train(self, runner: Runner) -> None:
         if not is_main_process():
             return
         try:
-            runner.logger.info('\n'.join(['The training has ended.',
-                                          *self._lines(runner)]))
+            runner.logger.info(
+                '\n'.join(['The training has ended.', *self._lines(runner)])
+            )
         except Exception as error:  # the training itself is saved
             runner.logger.warning(
-                f'No summary of the training: {type(error).__name__}: {error}')
+                f'No summary of the training: {type(error).__name__}: {error}'
+            )
 
     def _lines(self, runner: Runner) -> Iterator[str]:
         work_dir = Path(runner.work_dir)
@@ -79,8 +87,10 @@ class SummaryHook(Hook):
         if 'mIoU' in last:
             yield from self._scores(runner, last)
         else:
-            yield ('mIoU: unknown, for there was no validation that measures '
-                   'it. Set val_dataloader, val_cfg and val_evaluator')
+            yield (
+                'mIoU: unknown, for there was no validation that measures '
+                'it. Set val_dataloader, val_cfg and val_evaluator'
+            )
         info = runner.message_hub.runtime_info
         for key, path in info.items():
             if key.startswith('best_ckpt'):
@@ -88,48 +98,68 @@ class SummaryHook(Hook):
                 yield f'best checkpoint: {_short(path)}, {score:.2f}'
         pictures = sorted(
             work_dir.glob('*/vis_data/vis_image/pseudo_labels*'),
-            key=os.path.getmtime)
+            key=os.path.getmtime,
+        )
         if pictures:
             yield f'pictures of the pseudo labels: {_short(pictures[-1])}'
         yield from self._commands(runner, _last_checkpoint(work_dir))
 
     def _scores(self, runner: Runner, last: dict) -> Iterator[str]:
         first, *others = unwrap(runner).predict_with
-        mious = {first: last['mIoU'], **{
-            net: last[f'{net}/mIoU'] for net in others
-            if f'{net}/mIoU' in last}}
+        mious = {
+            first: last['mIoU'],
+            **{
+                net: last[f'{net}/mIoU']
+                for net in others
+                if f'{net}/mIoU' in last
+            },
+        }
         each = ', '.join(f'{net} {miou:.2f}' for net, miou in mious.items())
         yield f'mIoU in the validation at iteration {last["step"]}: {each}'
         if mious.get('student', 0) > last['mIoU']:
-            yield ('the student is the better net: test with --cfg-options '
-                   'model.predict_with=student, export with --which student')
+            yield (
+                'the student is the better net: test with --cfg-options '
+                'model.predict_with=student, export with --which student'
+            )
         yield from self._beside_twin(runner, last)
 
     def _beside_twin(self, runner: Runner, last: dict) -> Iterator[str]:
         twin = Path(self.twin or f'{runner.work_dir}_supervised')
         other = last_validation(twin)
         if not other:
-            yield (f'supervised training: no validation in {_short(twin)}, so '
-                   'what the photos bring is not known'
-                   + _train_twin(runner, twin))
+            yield (
+                f'supervised training: no validation in {_short(twin)}, so '
+                'what the photos bring is not known'
+                + _train_twin(runner, twin)
+            )
             return
         differing = _other_images(runner.cfg, other['start'])
         if differing:
-            yield (f'supervised training: {_short(twin)} was validated with '
-                   f'other images, val_dataloader.dataset.{differing} '
-                   'differs: no comparison')
+            yield (
+                f'supervised training: {_short(twin)} was validated with '
+                f'other images, val_dataloader.dataset.{differing} '
+                'differs: no comparison'
+            )
             return
         gain = last['mIoU'] - other['mIoU']
-        line = (f'PS-MT {last["mIoU"]:.2f}, supervised {other["mIoU"]:.2f}: '
-                f'{gain:+.2f}')
-        start, steps = runner.cfg.get('load_from'), (last['step'],
-                                                     other['step'])
+        line = (
+            f'PS-MT {last["mIoU"]:.2f}, supervised {other["mIoU"]:.2f}: '
+            f'{gain:+.2f}'
+        )
+        start, steps = (
+            runner.cfg.get('load_from'),
+            (last['step'], other['step']),
+        )
         if start:
-            line += (f' (PS-MT: {steps[0]} iterations from {_short(start)}; '
-                     f'supervised: {steps[1]})')
+            line += (
+                f' (PS-MT: {steps[0]} iterations from {_short(start)}; '
+                f'supervised: {steps[1]})'
+            )
         elif steps[0] != steps[1]:
-            line += (f' after {steps[0]} and {steps[1]} iterations. Give both '
-                     'the same train_cfg.max_iters to compare them')
+            line += (
+                f' after {steps[0]} and {steps[1]} iterations. Give both '
+                'the same train_cfg.max_iters to compare them'
+            )
         yield line
         if gain <= 0 and (start or steps[1] <= steps[0]):
             yield 'What to try, in this order, with --cfg-options:'
@@ -139,34 +169,49 @@ class SummaryHook(Hook):
         model = unwrap(runner)
         now, limit = model.warmup_iters, runner.max_iters
         values = dict(
-            checkpoint=shlex.quote(_short(
-                _last_checkpoint(twin) or twin / 'CHECKPOINT')),
+            checkpoint=shlex.quote(
+                _short(_last_checkpoint(twin) or twin / 'CHECKPOINT')
+            ),
             warmup=min(max(2 * now, limit // 4), max(limit // 2, now)),
             warmup_now=now,
             weight=model.unsup_weight / 2,
-            weight_now=model.unsup_weight)
+            weight_now=model.unsup_weight,
+        )
         for i, remedy in enumerate(REMEDIES, 1):
             yield f'  {i}. {remedy.format(**values)}'
 
-    def _commands(self, runner: Runner,
-                  checkpoint: Optional[Path]) -> Iterator[str]:
+    def _commands(
+        self, runner: Runner, checkpoint: Optional[Path]
+    ) -> Iterator[str]:
         if not checkpoint:
-            yield ('no checkpoint was written: see '
-                   'default_hooks.checkpoint.interval')
+            yield (
+                'no checkpoint was written: see '
+                'default_hooks.checkpoint.interval'
+            )
             return
         work_dir = Path(runner.work_dir)
         config = work_dir / Path(runner.cfg.filename or '').name
         if not config.is_file():
             config = runner.cfg.filename or 'CONFIG'
         # the tool finds the folder itself where the checkpoint is in there
-        place = ([] if checkpoint.parent == work_dir else
-                 ['--work-dir', _short(work_dir / 'test')])
+        place = (
+            []
+            if checkpoint.parent == work_dir
+            else ['--work-dir', _short(work_dir / 'test')]
+        )
         plain = work_dir / f'plain_{checkpoint.stem}.pth'
-        yield 'test:   ' + shlex.join([
-            'python', _tool('test.py'), _short(config), _short(checkpoint),
-            *place])
-        yield 'export: ' + shlex.join([
-            'python', _tool('export.py'), _short(checkpoint), _short(plain)])
+        yield 'test:   ' + shlex.join(
+            [
+                'python',
+                _tool('test.py'),
+                _short(config),
+                _short(checkpoint),
+                *place,
+            ]
+        )
+        yield 'export: ' + shlex.join(
+            ['python', _tool('export.py'), _short(checkpoint), _short(plain)]
+        )
 
 
 def last_validation(work_dir: Path) -> dict:
@@ -198,10 +243,12 @@ def _other_images(cfg: Config, start: Path) -> Optional[str]:
     if not file.is_file():
         return None
     theirs = Config.fromfile(file, import_custom_modules=False)
-    pair = [c.get('val_dataloader', {}).get('dataset', {})
-            for c in (cfg, theirs)]
-    return next((key for key in PLACES
-                 if pair[0].get(key) != pair[1].get(key)), None)
+    pair = [
+        c.get('val_dataloader', {}).get('dataset', {}) for c in (cfg, theirs)
+    ]
+    return next(
+        (key for key in PLACES if pair[0].get(key) != pair[1].get(key)), None
+    )
 
 
 def _train_twin(runner: Runner, twin: Path) -> str:
@@ -210,8 +257,15 @@ def _train_twin(runner: Runner, twin: Path) -> str:
     config = own.with_name(f'{own.stem}_supervised.py')
     if not config.is_file():
         return ''
-    return ': ' + shlex.join(['python', _tool('train.py'), _short(config),
-                              '--work-dir', _short(twin)])
+    return ': ' + shlex.join(
+        [
+            'python',
+            _tool('train.py'),
+            _short(config),
+            '--work-dir',
+            _short(twin),
+        ]
+    )
 
 
 def _tool(name: str) -> str:

@@ -1,4 +1,5 @@
 """Tells the model the iteration and moves its teachers."""
+
 import math
 from typing import Optional
 
@@ -40,21 +41,27 @@ class TeacherEMAHook(Hook):
             raise ValueError(
                 'PairSampler is endless, it has no epochs: set train_cfg=dict('
                 "type='IterBasedTrainLoop', max_iters=..., val_interval=...), "
-                'and by_epoch=False where schedules and hooks have it')
+                'and by_epoch=False where schedules and hooks have it'
+            )
 
     def before_train(self, runner: Runner) -> None:
-        if (runner.cfg.get('compile')
-                and getattr(unwrap(runner), 'tvat', None) is not None):
+        if (
+            runner.cfg.get('compile')
+            and getattr(unwrap(runner), 'tvat', None) is not None
+        ):
             raise ValueError(
                 'compile would compile the whole iteration, and torch cannot '
                 'compile T-VAT: take it out of the config and compile the '
                 "backbones, with dict(type='SpeedHook', compile=True) in "
-                'custom_hooks, or set model.tvat=None')
+                'custom_hooks, or set model.tvat=None'
+            )
         batch = _total_batch(runner)
         images = len(runner.train_dataloader.dataset)
         iters = math.ceil(images / batch)
-        runner.logger.info(f'One pass over {images} images takes {iters} '
-                           f'iterations at a total batch of {batch}')
+        runner.logger.info(
+            f'One pass over {images} images takes {iters} '
+            f'iterations at a total batch of {batch}'
+        )
         self._set_schedule(runner, iters)
         unwrap(runner).backward = backward_with(runner.optim_wrapper)
         planned = runner.cfg.get('total_batch')
@@ -63,15 +70,20 @@ class TeacherEMAHook(Hook):
                 f'The total batch is {batch}, but the lengths of the config '
                 f'are for {planned}: it must be read with WORLD_SIZE set to '
                 'the number of processes, as tools/*_train.sh do, and have '
-                'the batch_size that it is shipped with')
+                'the batch_size that it is shipped with'
+            )
         scale = runner.cfg.get('auto_scale_lr') or {}
         recipe = scale.get('base_batch_size')
         if recipe not in (None, batch):
             runner.logger.warning(
                 f'The total batch is {batch}, that of the recipe {recipe}; '
-                'the learning rate is ' +
-                ('scaled with it' if scale.get('enable') else
-                 'not scaled with it: set auto_scale_lr.enable=True'))
+                'the learning rate is '
+                + (
+                    'scaled with it'
+                    if scale.get('enable')
+                    else 'not scaled with it: set auto_scale_lr.enable=True'
+                )
+            )
         warn_of_standstill(runner)
 
     def _set_schedule(self, runner: Runner, iters_per_pass: int) -> None:
@@ -83,7 +95,8 @@ class TeacherEMAHook(Hook):
             runner.max_iters,
             iters_per_pass,
             runner.optim_wrapper._accumulative_counts,
-            trained=self.trained)
+            trained=self.trained,
+        )
         runner.logger.info(
             f'Of {runner.max_iters} iterations the first '
             f'{model.warmup_iters} are the supervised warm-up '
@@ -92,7 +105,8 @@ class TeacherEMAHook(Hook):
             f'{model.unsup_weight} (model.ramp_iters). A teacher learns for '
             f'{model.teachers.alternate_every} iterations at a time '
             '(model.teachers.alternate_every), with an EMA decay of '
-            f'{model.teachers.decay:.4g} (model.teachers.decay)')
+            f'{model.teachers.decay:.4g} (model.teachers.decay)'
+        )
 
     def before_train_epoch(self, runner: Runner) -> None:
         skip_trained_data(runner.train_loop)
@@ -102,7 +116,8 @@ class TeacherEMAHook(Hook):
         checkpoint['meta'].update(
             total_batch=_total_batch(runner),
             world_size=get_world_size(),
-            sampler_seed=getattr(sampler, 'seed', None))
+            sampler_seed=getattr(sampler, 'seed', None),
+        )
         model = unwrap(runner)
         if hasattr(model, 'set_schedule'):
             checkpoint['meta']['schedule'] = model.schedule
@@ -119,36 +134,44 @@ class TeacherEMAHook(Hook):
                 f'The checkpoint was trained with a total batch of {before}, '
                 f'this training has {batch}: learning rate and lengths in '
                 'the checkpoint are for the former. Resume with as many '
-                'processes and the same batch_size')
+                'processes and the same batch_size'
+            )
         if meta['world_size'] != get_world_size():
             runner.logger.warning(
                 f'The checkpoint was trained with {meta["world_size"]} '
                 f'processes, this training has {get_world_size()}: the images '
                 'and their views go on as they would have, but other '
-                'perturbations are drawn for them')
+                'perturbations are drawn for them'
+            )
         if meta['sampler_seed'] is not None:
             runner.train_dataloader.sampler.seed = meta['sampler_seed']
         if 'schedule' in meta:
             unwrap(runner).keep_schedule(meta['schedule'])
 
-    def before_train_iter(self,
-                          runner: Runner,
-                          batch_idx: int,
-                          data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None
+    ) -> None:
         unwrap(runner).iter = runner.iter
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Optional[dict] = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
         model = unwrap(runner)
-        all_reduce_params([
-            statistic for module in model.modules()
-            if isinstance(module, _BatchNorm) and module.training
-            and module.track_running_stats
-            for statistic in (module.running_mean, module.running_var)
-        ], op='mean')
+        all_reduce_params(
+            [
+                statistic
+                for module in model.modules()
+                if isinstance(module, _BatchNorm)
+                and module.training
+                and module.track_running_stats
+                for statistic in (module.running_mean, module.running_var)
+            ],
+            op='mean',
+        )
         if runner.optim_wrapper.should_update():  # it just has been
             model.update_teacher()
         state = runner.optim_wrapper.optimizer.state
