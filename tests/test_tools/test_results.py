@@ -64,7 +64,7 @@ def root(tmp_path_factory):
     """Two seeds of two methods, trained and tested in work_dirs."""
     root = tmp_path_factory.mktemp('root')
     call(
-        'make_shapes',
+        'dataset_converters/make_shapes',
         root,
         '--out',
         root / 'shapes',
