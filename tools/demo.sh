@@ -53,6 +53,7 @@ for seed in "$@"; do
     finish $first "$S"
     finish $second "$P"
     kill $third
+    wait $third 2> /dev/null || true # bash would report it
     evaluate "${CONFIG}_supervised.py" "$S"
     evaluate "$CONFIG.py" "$P"
     RUNS+=("$S" "$P")

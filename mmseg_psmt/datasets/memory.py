@@ -37,8 +37,10 @@ class Memory:
         self.usable = ' object at 0x' not in text
         self.known: Dict[str, Any] = {}
         try:
-            self.known = json.loads(self.path.read_text(encoding='utf-8'))
-        except (OSError, ValueError):
+            self.known = dict(
+                json.loads(self.path.read_text(encoding='utf-8'))
+            )
+        except (OSError, TypeError, ValueError):  # not there, or spoilt
             pass
 
     def look(
@@ -70,7 +72,6 @@ class Memory:
             for i, finding in found.items()
             if keys[i] and worth(finding)
         }
-        self.read = len(new)
         return [
             found[i] if i in found else self.known[key]
             for i, key in enumerate(keys)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 # Norms behind the taps of Swin and ConvNeXt, which a classifier has not.
 _TAP_NORM = re.compile(r'norm\d+\.\w+')
+_BLOCK = re.compile(r'.*?\.\d+\.|[^.]+')  # such as 'layers.3.'
 
 
 def freeze_(segmentor: nn.Module, teachers: nn.ModuleList) -> None:
@@ -25,6 +26,7 @@ def once(module: nn.Module) -> Iterator[None]:
     Args:
         module (nn.Module): What it returns is not changed by those who ask.
     """
+    before = vars(module).get('forward')  # where somebody has set one
     forward, last = module.forward, [None, None]
 
     def remembered(images: Tensor) -> Any:
@@ -37,6 +39,8 @@ def once(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         del module.forward  # that of the class is there again
+        if before is not None:
+            module.forward = before
 
 
 def patch_size(backbone: nn.Module) -> int:
@@ -58,16 +62,19 @@ def patch_size(backbone: nn.Module) -> int:
 def must_fit(backbone: nn.Module) -> Iterator[None]:
     """Within this context weights that do not fit a backbone are an error.
 
-    mmengine warns and goes on with random weights. Left alone are heads for
-    other tasks in the checkpoint, norms behind the taps, and a few weights of
-    another shape, such as the stem for images of more channels.
+    mmengine warns and goes on with random weights. Left to its warning are
+    heads for other tasks and blocks that the backbone does not have, norms
+    behind the taps, and up to a tenth of its weights that are not in the
+    checkpoint or have another shape there, such as the offsets of deformable
+    convolutions, or the stem for images of more channels.
 
     Args:
         backbone (nn.Module): Is given its weights in there, or none.
 
     Raises:
-        ValueError: If some of its weights are not in the checkpoint, many
-            have another shape there, or some of the checkpoint have no use.
+        ValueError: If many of its weights are not in the checkpoint or have
+            another shape there, or some of the checkpoint have no place in
+            the blocks of the backbone.
     """
     shapes: List[str] = []
     problems: List[str] = []
@@ -84,7 +91,8 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
 
     def judge(module: nn.Module, keys: Any) -> None:
         own = module.state_dict()
-        parts = {name.split('.')[0] for name in own}
+        blocks = {_BLOCK.match(name)[0] for name in own}
+        few = len(own) / 10
         missing = [
             name
             for name in keys.missing_keys
@@ -95,7 +103,7 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
         unused = [
             name
             for name in keys.unexpected_keys
-            if name.split('.')[0] in parts
+            if _BLOCK.match(name)[0] in blocks
         ]
         problems[:] = [
             f'{len(names)} {what} ({", ".join(names[:3])}'
@@ -103,12 +111,9 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
             for names, what in (
                 (missing, 'of its weights are not in the checkpoint'),
                 (unused, 'weights of the checkpoint have no place in it'),
-                (
-                    shapes[:] if len(shapes) > len(own) / 10 else [],
-                    'have another shape',
-                ),
+                (shapes, 'have another shape'),
             )
-            if names
+            if len(names) > (0 if names is unused else few)
         ]
 
     handles = (

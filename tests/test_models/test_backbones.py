@@ -167,10 +167,14 @@ def test_other_weights_are_refused(change, message, convert):
         (None, {}, None),
         (lambda w: w.update({'head.weight': torch.zeros(2)}), {}, None),
         (
-            lambda w: w.pop('layers.0.attn.gamma1.weight'),
+            lambda w: [w.pop(k) for k in [*w] if 'gamma' in k],
             {},
-            '1 of its weights',
+            '4 of its weights',
         ),
+        # as the offsets of deformable convolutions
+        (lambda w: w.pop('layers.0.attn.gamma1.weight'), {}, None),
+        # the first blocks of a deeper network
+        (lambda w: w.update({'layers.2.ln1.bias': torch.zeros(9)}), {}, None),
         (
             None,
             dict(layer_scale_init_value=0.0),
