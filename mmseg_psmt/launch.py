@@ -89,8 +89,9 @@ def run_mmseg_tool(name: str) -> None:
 
     Raises:
         FileNotFoundError: If mmseg was installed without its tools.
-        SystemExit: If a checkpoint is more than data, or an option or a type
-            does not exist that resembles one that does.
+        SystemExit: If a checkpoint is more than data, a config does not
+            exist, or an option or a type does not exist that resembles one
+            that does.
     """
     tool = Path(mmseg.__file__).parent / '.mim' / 'tools' / name
     if not tool.exists():
@@ -123,6 +124,13 @@ def run_mmseg_tool(name: str) -> None:
             f'more than data ({why.partition(". ")[0]}): to load it could run '
             'whatever its author put in. If you trust the author, set the '
             f'environment variable {ALLOW_CODE}=1'
+        ) from error
+    except FileNotFoundError as error:
+        if not str(error.filename).endswith('.py'):
+            raise
+        raise SystemExit(
+            f'{error.filename} does not exist: name a config. '
+            f'{did_you_mean(error)}'
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         hint = did_you_mean(error)

@@ -5,6 +5,7 @@ import re
 from difflib import get_close_matches
 from math import inf
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from mmengine import registry as roots
@@ -93,10 +94,11 @@ MOVED = {
 
 
 def did_you_mean(error: BaseException) -> str:
-    """A hint for an option or a type that does not exist.
+    """A hint for an option, a type or a file that does not exist.
 
     Args:
-        error (BaseException): Of a registry, or of a class that it builds.
+        error (BaseException): Of a registry, of a class that it builds, or
+            of a file.
 
     Returns:
         str: "Did you mean 'x'?" with the nearest name; empty if the error is
@@ -109,7 +111,11 @@ def did_you_mean(error: BaseException) -> str:
         text,
     )
     kind = re.search(r'(\w+) is not in the \w+::([\w ]+) registry', text)
-    if option:
+    if isinstance(error, FileNotFoundError):
+        path = Path(error.filename or '')
+        word = path.name
+        names = {file.name for file in path.parent.glob(f'*{path.suffix}')}
+    elif option:
         word = option[2]
         if option[1] == 'PSMT' and word in MOVED:
             return f'It is model.{MOVED[word]} since version 0.2'

@@ -78,6 +78,8 @@ def test_an_option_of_version_0_1_says_where_it_is_now(old, new):
         TypeError('something else'),
         KeyError('model'),
         ValueError(),
+        FileNotFoundError(),
+        FileNotFoundError(2, 'No such file or directory', '/nowhere/x.py'),
     ],
 )
 def test_nothing_is_invented(error):
@@ -108,3 +110,21 @@ def test_tools_say_it(monkeypatch, error, kind):
     assert kind is TypeError or "Did you mean 'unsup_weight'?" in str(
         told.value
     )
+
+
+@pytest.mark.parametrize('missing', ['config', 'base'])
+def test_a_missing_config_is_named_beside_its_neighbor(
+    monkeypatch, tmp_path, missing
+):
+    (tmp_path / 'my_psmt.py').write_text("_base_ = 'my_data.py'")
+    (tmp_path / 'my_date.py').touch()
+    config = str(tmp_path / 'my_psmt.py')
+    absent, near = tmp_path / 'my_data.py', 'my_date.py'
+    if missing == 'config':
+        config = absent = str(tmp_path / 'my_pstm.py')
+        near = 'my_psmt.py'
+    monkeypatch.setattr(sys, 'argv', ['train.py', config])
+    with pytest.raises(SystemExit) as told:
+        run_mmseg_tool('train.py')
+    assert str(absent) in str(told.value)
+    assert repr(near) in str(told.value)

@@ -1,7 +1,8 @@
 # EfficientNet-Lite0 of timm at output stride 16; it wants 127.5 as mean and
-# deviation. Without a network set backbone.pretrained=False and
-# backbone.checkpoint_path to a file with its weights.
+# deviation. timm downloads the weights, unless the environment variable
+# PSMT_LITE0_WEIGHTS names a file that has them.
 _base_ = './deeplabv3plus_r50-d16.py'
+lite0_weights = '{{$PSMT_LITE0_WEIGHTS:timm}}'
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     pretrained=None,
@@ -10,7 +11,8 @@ model = dict(
         _delete_=True,
         type='TIMMBackbone',
         model_name='tf_efficientnet_lite0',
-        pretrained=True,
+        pretrained=lite0_weights == 'timm',
+        checkpoint_path=lite0_weights.removeprefix('timm'),
         features_only=True,
         output_stride=16,
         out_indices=(1, 2, 3, 4),
