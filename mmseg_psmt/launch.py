@@ -7,7 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Iterator, List, Sequence
@@ -19,7 +19,9 @@ from mmengine.dist import master_only
 from mmengine.hooks import LoggerHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from mmseg.models.segmentors import BaseSegmentor
 
+from .models.encoders import must_fit
 from .models.plain_weights import require_weights
 from .options import did_you_mean
 
@@ -71,6 +73,27 @@ def whole_checkpoints(all_of_them: bool) -> Iterator[None]:
         Runner.load_checkpoint = stock
 
 
+@contextmanager
+def fitting_backbones() -> Iterator[None]:
+    """Context in which plain segmentors are as strict as PSMT.
+
+    Pretrained weights that do not fit a backbone are an error, see
+    :func:`must_fit`, where mmengine warns.
+    """
+    stock = BaseSegmentor.init_weights
+
+    def init_weights(model: BaseSegmentor) -> None:
+        backbone = getattr(model, 'backbone', None)
+        with nullcontext() if backbone is None else must_fit(backbone):
+            stock(model)
+
+    BaseSegmentor.init_weights = init_weights
+    try:
+        yield
+    finally:
+        del BaseSegmentor.init_weights  # that of BaseModule is there again
+
+
 def run_mmseg_tool(name: str) -> None:
     """Run a script of the ``tools`` folder that mmseg was installed with.
 
@@ -81,8 +104,8 @@ def run_mmseg_tool(name: str) -> None:
     writes the results: mmengine has each rank write the same file at the same
     time; without ``--work-dir`` they go to the folder ``test`` next to the
     checkpoint. No code in a checkpoint is run, see
-    :func:`forbid_code_in_checkpoints`, and none that leaves weights random is
-    tested or resumed.
+    :func:`forbid_code_in_checkpoints`, none that leaves weights random is
+    tested or resumed, and none that does not fit a backbone begins a training.
 
     Args:
         name (str): Such as 'train.py'. It reads ``sys.argv``.
@@ -115,7 +138,10 @@ def run_mmseg_tool(name: str) -> None:
     LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
     forbid_code_in_checkpoints()
     try:
-        with whole_checkpoints(all_of_them=name == 'test.py'):
+        with (
+            whole_checkpoints(all_of_them=name == 'test.py'),
+            fitting_backbones(),
+        ):
             runpy.run_path(str(tool), run_name='__main__')
     except UnpicklingError as error:
         why = str(error).rpartition('WeightsUnpickler error: ')[2]

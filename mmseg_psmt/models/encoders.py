@@ -58,6 +58,15 @@ def patch_size(backbone: nn.Module) -> int:
     return 1
 
 
+def checkpoint_of(backbone: nn.Module) -> str:
+    """Where its pretrained weights come from; empty for none."""
+    cfgs = getattr(backbone, 'init_cfg', None) or []
+    for cfg in [cfgs] if isinstance(cfgs, dict) else cfgs:
+        if cfg.get('checkpoint'):
+            return cfg['checkpoint']
+    return ''
+
+
 @contextmanager
 def must_fit(backbone: nn.Module) -> Iterator[None]:
     """Within this context weights that do not fit a backbone are an error.
@@ -126,10 +135,8 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
         for handle in handles:
             handle.remove()
     if problems:
-        cfg = getattr(backbone, 'init_cfg', None)
-        source = cfg.get('checkpoint') if isinstance(cfg, dict) else None
         raise ValueError(
-            f'{source or "The checkpoint"} does not fit '
+            f'{checkpoint_of(backbone) or "The checkpoint"} does not fit '
             f'{type(backbone).__name__}: {"; ".join(problems)}. Use '
             'the options that the weights were trained with (DINOv2: '
             'layer_scale_init_value=1e-5), convert them '
