@@ -11,12 +11,44 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional
 
 import numpy as np
 from mmengine.config import Config, DictAction
+from PIL import Image
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Report on the images, masks and schedule of a PS-MT '
+        'config, and draw a batch as the model gets it. Exits with 1 if '
+        'something would spoil the training.'
+    )
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--gpus', type=int, default=1, help='processes of the training'
+    )
+    parser.add_argument(
+        '--out', type=Path, help='PNG; <work dir>/check_data.png if unset'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as in tools/train.py',
+    )
+    args = parser.parse_args()
+    if args.gpus < 1:
+        parser.error(f'--gpus must be at least 1, got {args.gpus}')
+    if args.out and (args.out.suffix != '.png' or args.out.is_dir()):
+        parser.error(f'--out must be a file that ends in .png, got {args.out}')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmseg.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -46,33 +78,6 @@ from mmseg_psmt.models.encoders import checkpoint_of, must_fit, patch_size
 from mmseg_psmt.models.heads import class_heads
 from mmseg_psmt.options import did_you_mean, is_type
 from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Report on the images, masks and schedule of a PS-MT '
-        'config, and draw a batch as the model gets it. Exits with 1 if '
-        'something would spoil the training.'
-    )
-    parser.add_argument('config', help='train config file path')
-    parser.add_argument(
-        '--gpus', type=int, default=1, help='processes of the training'
-    )
-    parser.add_argument(
-        '--out', type=Path, help='PNG; <work dir>/check_data.png if unset'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as in tools/train.py',
-    )
-    args = parser.parse_args()
-    if args.gpus < 1:
-        parser.error(f'--gpus must be at least 1, got {args.gpus}')
-    if args.out and (args.out.suffix != '.png' or args.out.is_dir()):
-        parser.error(f'--out must be a file that ends in .png, got {args.out}')
-    return args
 
 
 def load(path: str, options: dict, gpus: int) -> Config:

@@ -7,6 +7,8 @@ from typing import Any, Iterator, List
 import torch.nn as nn
 from torch import Tensor
 
+from ..stack import before_loading
+
 # Norms behind the taps of Swin and ConvNeXt, which a classifier has not.
 _TAP_NORM = re.compile(r'norm\d+\.\w+')
 _BLOCK = re.compile(r'.*?\.\d+\.|[^.]+')  # such as 'layers.3.'
@@ -126,7 +128,7 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
         ]
 
     handles = (
-        backbone.register_load_state_dict_pre_hook(look),
+        before_loading(backbone, look),
         backbone.register_load_state_dict_post_hook(judge),
     )
     try:
