@@ -41,7 +41,6 @@ NOISE = (
     'Could not import OneDL',
     'Fail to import ``MultiScaleDeformableAttention``',
     'The draw is False',
-    'When align_corners=True, the output would more aligned',
     '.*instance named of visualizer has been created',
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',

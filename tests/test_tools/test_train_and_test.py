@@ -61,7 +61,8 @@ def root(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(root):
     """Work dir of a finished training."""
-    train(root, '--work-dir', root / 'run')
+    said = train(root, '--work-dir', root / 'run')
+    (root / 'said.txt').write_text(said)
     return root / 'run'
 
 
@@ -143,6 +144,23 @@ def test_training_logs_and_saves(trained):
     assert (trained / 'iter_6.pth').exists()
     assert list(trained.glob('best_mIoU_iter_*.pth'))
     assert list(trained.glob('*/vis_data/vis_image/pseudo_labels_6.png'))
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        'OneDL',
+        'MultiScaleDeformableAttention',
+        'The draw is False',
+        'FileClient',
+        'The prefix is not set',
+    ],
+)
+def test_what_every_start_would_say_is_left_out(root, trained, words):
+    said = (root / 'said.txt').read_text()
+    assert 'Saving checkpoint' in said
+    assert words not in said
+    assert words not in next(trained.glob('2*/2*.log')).read_text()
 
 
 def test_the_commit_is_noted(trained):
@@ -341,7 +359,9 @@ def test_two_ranks_test_like_one_and_the_first_writes_it(root, trained):
 
 def test_the_config_of_the_readme_trains(root):
     block = (REPO / 'README.md').read_text().split('```python')[1]
-    (root / 'mine.py').write_text(block.split('```')[0])
+    block = block.split('```')[0]
+    assert len(block.strip().splitlines()) == 10
+    (root / 'mine.py').write_text(block)
     os.environ['PSMT_DATA'] = str(root)
     cfg = Config.fromfile(root / 'tiny.py', import_custom_modules=False)
     del os.environ['PSMT_DATA']
@@ -354,7 +374,6 @@ def test_the_config_of_the_readme_trains(root):
     for name in ('psmt', 'custom_hooks', 'custom_imports'):
         cfg.pop(name)
     cfg.dump(root / 'my_config.py')
-    (root / 'configs').symlink_to(REPO / 'configs')
     (root / 'photos').mkdir()
     for image in (root / 'shapes/JPEGImages').glob('train_0000*.jpg'):
         shutil.copy(image, root / 'photos')
@@ -372,6 +391,16 @@ def test_the_config_of_the_readme_trains(root):
     steps = scalars(root / 'work_dirs/mine')[0]
     assert steps[1]['step'] == 2
     assert 'unsup.loss' in steps[1] and 'unsup.correct' not in steps[1]
+    run(
+        [
+            sys.executable,
+            REPO / 'tools/export.py',
+            'work_dirs/mine/iter_2.pth',
+            'plain.pth',
+        ],
+        root,
+    )
+    assert 'psmt' not in (root / 'plain.py').read_text()
 
 
 @pytest.mark.parametrize('name', ['dist_train', 'dist_test', 'slurm_train'])
