@@ -45,6 +45,7 @@ NOISE = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'The prefix is not set in metric class',
+    '``build_loss`` would be deprecated',
 )
 
 

@@ -176,7 +176,7 @@ def test_hue_turns_by_its_share_of_the_circle(turn):
     image = np.random.default_rng(0).integers(
         256, size=(16, 16, 3), dtype=np.uint8
     )
-    image[..., 0] //= 4  # no grey
+    image[..., 0] //= 4  # no gray
     turned = stack.adjust_hue(image, turn)
     before, after = (
         cv2.cvtColor(part.astype(np.float32) / 255, cv2.COLOR_BGR2HSV)

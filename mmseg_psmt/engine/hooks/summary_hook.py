@@ -252,7 +252,7 @@ def _other_images(cfg: Config, start: Path) -> Optional[str]:
 
 
 def _train_twin(runner: Runner, twin: Path) -> str:
-    """The command that trains it, if its config is where it should be."""
+    """The command that trains the twin, if its config is in its place."""
     own = Path(runner.cfg.filename or 'config.py')
     config = own.with_name(f'{own.stem}_supervised.py')
     if not config.is_file():
