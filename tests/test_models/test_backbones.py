@@ -352,14 +352,15 @@ LAYERS = {
 }
 
 
+@pytest.mark.parametrize('twin', [False, True])
 @pytest.mark.parametrize('kind', LAYERS)
-def test_layer_decay(kind):
+def test_layer_decay(kind, twin):
     if 'timm' in kind:
         pytest.importorskip('timm')
     backbone, channels, table = LAYERS[kind]
     model = psmt(backbone, channels)
     wrapper = build_optim_wrapper(
-        model,
+        model.segmentor if twin else model,
         dict(
             type='OptimWrapper',
             constructor='PSMTLayerDecayOptimizerConstructor',
@@ -692,7 +693,7 @@ TIMM = re.compile('dinov3|lite0')
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Drawn images, no multiples of 14, in the trees of the data sets."""
+    """Drawn images, no multiples of a patch, in the trees of the data sets."""
     root = tmp_path_factory.mktemp('data')
     voc = root / 'VOCdevkit/VOC2012'
     subprocess.run(
@@ -705,6 +706,8 @@ def data(tmp_path_factory):
             '48',
             '--num-val',
             '4',
+            '--size',
+            '72',
         ],
         check=True,
     )
