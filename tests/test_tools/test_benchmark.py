@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import benchmark
 import pytest
+import torch
 from torch.autograd import DeviceType
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_psmt.models import psmt
 
@@ -63,7 +65,7 @@ def measured(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
+def test_the_floor_is_the_arithmetic_of_a_step(measured):
     out, results = measured('model.tvat=None', crops=(33, 49))
     small, large = results['sizes']
     for size in small, large:
@@ -74,8 +76,9 @@ def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
             4 / cases['floor']['seconds']
         )
         assert 'T-VAT' not in size['parts']
+        assert [*cases] == ['step', 'floor', 'port', 'supervised']
     assert large['cases']['floor']['tflop'] > small['cases']['floor']['tflop']
-    for name in 'step', 'floor':
+    for name in small['cases']:
         assert out.count(f'\n| {name} |') == 2
 
 
@@ -83,7 +86,9 @@ def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
 def test_parts_of_a_step(measured, tmp_path, one_pass):
     out, results = measured(f'model.one_pass={one_pass}')
     (size,) = results['sizes']
-    assert size['cases']['step']['tflop'] > size['cases']['floor']['tflop']
+    tflop = {name: case['tflop'] for name, case in size['cases'].items()}
+    assert tflop['step'] == tflop['floor'] == tflop['port']
+    assert tflop['floor'] > tflop['floor, no T-VAT'] > tflop['supervised']
     assert size['parts'].keys() >= {
         'preprocessor',
         'teachers',
@@ -100,6 +105,26 @@ def test_parts_of_a_step(measured, tmp_path, one_pass):
     with gzip.open(tmp_path / 'trace_33_2.json.gz') as file:
         names = {event['name'] for event in json.load(file)['traceEvents']}
     assert {*size['parts']} <= names
+
+
+@pytest.mark.parametrize('groups', [1, 2, 8])
+def test_a_way_back_to_weights_is_twice_the_way_there(groups):
+    conv = torch.nn.Conv2d(8, 8, 3, groups=groups, device='meta')
+    flops = []
+    for leaf in False, True:
+        images = torch.empty(1, 8, 9, 9, device='meta', requires_grad=leaf)
+        with FlopCounterMode(
+            display=False,
+            custom_mapping={
+                torch.ops.aten.convolution_backward: (
+                    benchmark.conv_backward_flop
+                )
+            },
+        ) as counter:
+            conv(images).sum().backward()
+        flops.append(counter.get_total_flops())
+    there = 2 * 7 * 7 * 8 * 8 // groups * 9
+    assert flops == [2 * there, 3 * there]
 
 
 def test_a_part_is_without_the_parts_in_it_and_counts_once():
