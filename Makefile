@@ -6,14 +6,16 @@ STUBS := $(CURDIR)/tests/stubs
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test test-stock test-mmpretrain
+.PHONY: demo lint test test-stock test-mmpretrain
 
 demo: $(VENV)/installed
 	tools/demo.sh
 
-test: $(VENV)/installed-test
+lint: $(VENV)/installed-test
 	ruff check .
 	ruff format --check .
+
+test: lint
 	python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-stock: $(STOCK)/installed-test

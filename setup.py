@@ -37,8 +37,8 @@ setup(
     entry_points=dict(console_scripts=['psmt = mmseg_psmt.cli:main']),
     python_requires='>=3.10',
     install_requires=[
-        'torch>=2.5',
-        'numpy>=2',
+        'torch>=2.1',
+        'numpy>=1.26',
         'opencv-python>=4.6',
         'tensorboard',
     ],
@@ -51,8 +51,8 @@ setup(
             'onedl-mmpretrain>=1.3.6',
         ],
         'openmmlab': [
-            'mmengine>=0.10.7',
-            'mmcv>=2.0.0rc4,<2.2',
+            'mmengine>=0.10.4',
+            'mmcv>=2.1,<2.2',
             'mmsegmentation>=1.2.2',
             'mmpretrain>=1.2.0',
             'ftfy',

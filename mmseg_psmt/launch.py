@@ -1,27 +1,31 @@
 """Runs mmseg's own tools, on CPU ranks too."""
 
-import argparse
 import gc
 import os
 import runpy
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Iterator, List, Sequence
+from typing import Any, Iterator
 
 import mmseg
 import torch
 import torch.distributed as dist
 from mmengine.dist import master_only
 from mmengine.hooks import LoggerHook
+from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from mmseg.models.segmentors import BaseSegmentor
 
+from .models.encoders import must_fit
 from .models.plain_weights import require_weights
 from .options import did_you_mean
+from .stack import is_noise, loads_data_alone
 
 ALLOW_CODE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -31,8 +35,15 @@ def forbid_code_in_checkpoints() -> None:
 
     mmengine's loaders would else, on the onedl distribution, run the code in
     a checkpoint that is more than data. The environment variable
-    ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` of torch allows it.
+    ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1`` of torch allows it. Warns where
+    torch is too old to refuse it.
     """
+    if not loads_data_alone():
+        warnings.warn(
+            f'torch {torch.__version__} runs the code that a checkpoint may '
+            'hold. Load none that you do not trust, or take torch 2.4 or later'
+        )
+        return
     if os.environ.get(ALLOW_CODE, '').lower() not in ('1', 'y', 'yes', 'true'):
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
@@ -71,6 +82,44 @@ def whole_checkpoints(all_of_them: bool) -> Iterator[None]:
         Runner.load_checkpoint = stock
 
 
+@contextmanager
+def fitting_backbones() -> Iterator[None]:
+    """Context in which plain segmentors are as strict as PSMT.
+
+    Pretrained weights that do not fit a backbone are an error, see
+    :func:`must_fit`, where mmengine warns.
+    """
+    stock = BaseSegmentor.init_weights
+
+    def init_weights(model: BaseSegmentor) -> None:
+        backbone = getattr(model, 'backbone', None)
+        with nullcontext() if backbone is None else must_fit(backbone):
+            stock(model)
+
+    BaseSegmentor.init_weights = init_weights
+    try:
+        yield
+    finally:
+        del BaseSegmentor.init_weights  # that of BaseModule is there again
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Context in which the log of a runner leaves out ``stack.NOISE``."""
+    stock = Runner.build_logger
+
+    def build_logger(runner: Runner, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = stock(runner, *args, **kwargs)
+        logger.addFilter(lambda record: not is_noise(record.getMessage()))
+        return logger
+
+    Runner.build_logger = build_logger
+    try:
+        yield
+    finally:
+        Runner.build_logger = stock
+
+
 def run_mmseg_tool(name: str) -> None:
     """Run a script of the ``tools`` folder that mmseg was installed with.
 
@@ -79,10 +128,9 @@ def run_mmseg_tool(name: str) -> None:
     model is wrapped without a device. A training from a git checkout notes
     its commit in the config. Of a distributed test the first rank alone
     writes the results: mmengine has each rank write the same file at the same
-    time; without ``--work-dir`` they go to the folder ``test`` next to the
-    checkpoint. No code in a checkpoint is run, see
-    :func:`forbid_code_in_checkpoints`, and none that leaves weights random is
-    tested or resumed.
+    time. No code in a checkpoint is run, see
+    :func:`forbid_code_in_checkpoints`, none that leaves weights random is
+    tested or resumed, and none that does not fit a backbone begins a training.
 
     Args:
         name (str): Such as 'train.py'. It reads ``sys.argv``.
@@ -108,14 +156,16 @@ def run_mmseg_tool(name: str) -> None:
             'model_wrapper_cfg.device_ids=None',
             'model_wrapper_cfg.broadcast_buffers=False',
         ]
-    if name == 'test.py':
-        sys.argv += results_near(sys.argv[1:])
     if name == 'train.py' and commit():
         sys.argv += ['--cfg-options', f'commit={commit()}']
     LoggerHook.after_test_epoch = master_only(LoggerHook.after_test_epoch)
     forbid_code_in_checkpoints()
     try:
-        with whole_checkpoints(all_of_them=name == 'test.py'):
+        with (
+            quiet_logs(),
+            whole_checkpoints(name == 'test.py'),
+            fitting_backbones(),
+        ):
             runpy.run_path(str(tool), run_name='__main__')
     except UnpicklingError as error:
         why = str(error).rpartition('WeightsUnpickler error: ')[2]
@@ -142,56 +192,6 @@ def run_mmseg_tool(name: str) -> None:
         # The cycles of the runner still refer to the group, whose threads
         # abort the exit of Python at times.
         gc.collect()
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise ValueError(message)
-
-
-def results_near(words: Sequence[str]) -> List[str]:
-    """The ``--work-dir`` of a test without one: next to its checkpoint.
-
-    ``tools/analysis_tools/results.py`` looks there. mmseg would take that of
-    the config, and mix the results with the logs of the training.
-
-    Args:
-        words (Sequence[str]): Arguments of mmseg's ``test.py``.
-    """
-    if {'-h', '--help'} & {*words}:
-        print(
-            'Without --work-dir the results go to the folder "test" next '
-            'to the checkpoint, where tools/analysis_tools/results.py '
-            'looks for them.\n'
-        )
-        return []
-    parser = _Parser(add_help=False)
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
-    parser.add_argument('--cfg-options', nargs='+')
-    parser.add_argument('--local_rank', '--local-rank')
-    for option in (
-        '--work-dir',
-        '--out',
-        '--show-dir',
-        '--wait-time',
-        '--launcher',
-    ):
-        parser.add_argument(option)
-    for flag in ('--show', '--tta'):
-        parser.add_argument(flag, action='store_true')
-    try:
-        args = parser.parse_known_args(words)[0]
-    except ValueError:
-        return []  # mmseg's own parser explains what is wrong
-    checkpoint = Path(args.checkpoint)  # a URL is no file
-    if (
-        args.work_dir
-        or not checkpoint.is_file()
-        or not os.access(checkpoint.parent, os.W_OK)
-    ):
-        return []
-    return ['--work-dir', str(checkpoint.parent / 'test')]
 
 
 def commit() -> str:

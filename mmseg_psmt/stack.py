@@ -1,16 +1,21 @@
 """The two distributions of the OpenMMLab packages, and where they differ."""
 
+import re
 import warnings
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from io import StringIO
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Dict
+from typing import TYPE_CHECKING, Callable, Dict, Iterator
 
 import cv2
 import numpy as np
 
 if TYPE_CHECKING:
     from mmengine.runner import BaseLoop
+    from torch import nn
+    from torch.utils.hooks import RemovableHandle
 
 TESTED = {
     'onedl-mmengine': '0.10.12',
@@ -29,6 +34,44 @@ REMEDY = (
     'onedl-mmcv, onedl-mmsegmentation, or mmengine, mmcv, '
     'mmsegmentation'
 )
+
+# What the OpenMMLab packages say at each start, whoever reads it: regular
+# expressions of how it begins.
+NOISE = (
+    'Could not import OneDL',
+    'Fail to import ``MultiScaleDeformableAttention``',
+    'The draw is False',
+    'When align_corners=True, the output would more aligned',
+    '.*instance named of visualizer has been created',
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'The prefix is not set in metric class',
+)
+
+
+def is_noise(text: str) -> bool:
+    """Whether a message is one of those that all starts have in common."""
+    return any(re.match(noise, text) for noise in NOISE)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Context for the import of the OpenMMLab packages, without ``NOISE``.
+
+    Some of it comes later as a warning, which is left out for good. What else
+    is printed comes after the import, or after its error.
+    """
+    for noise in NOISE:
+        warnings.filterwarnings('ignore', noise)
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        lines = printed.getvalue().splitlines()
+        for line in lines:
+            if not is_noise(line):
+                print(line)
 
 
 def installed_family() -> Dict[str, str]:
@@ -87,29 +130,50 @@ def register_configs() -> None:
         MODULE2PACKAGE['mmseg'] = 'onedl-mmsegmentation'
 
 
+def loads_data_alone() -> bool:
+    """Whether torch can be told to read mmengine's checkpoints as data.
+
+    It can since version 2.4. Earlier ones run the code in a checkpoint.
+    """
+    import torch
+
+    return hasattr(torch.serialization, 'add_safe_globals')
+
+
 def allow_checkpoint_globals() -> None:
     """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints.
 
     They hold the history of the log beside the weights.
     """
+    if not loads_data_alone():
+        return
     import torch
     from mmengine.logging import HistoryBuffer
 
-    multiarray = np._core.multiarray
+    core = np.core if np.__version__ < '2' else np._core
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
             getattr,
             np.ndarray,
             np.dtype,
-            multiarray.scalar,
-            multiarray._reconstruct,
+            core.multiarray.scalar,
+            core.multiarray._reconstruct,
             *(
                 type(np.dtype(name))
                 for name in ('float64', 'float32', 'int64', 'uint8')
             ),
         ]
     )
+
+
+def before_loading(
+    module: 'nn.Module', hook: Callable[..., None]
+) -> 'RemovableHandle':
+    """``register_load_state_dict_pre_hook``, which torch has since 2.5."""
+    if hasattr(module, 'register_load_state_dict_pre_hook'):
+        return module.register_load_state_dict_pre_hook(hook)
+    return module._register_load_state_dict_pre_hook(hook, with_module=True)
 
 
 def skip_trained_data(loop: 'BaseLoop') -> None:

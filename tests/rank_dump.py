@@ -14,6 +14,8 @@ class RankDumpHook(Hook):
 
     def before_train(self, runner):
         self.images = []
+        model = getattr(runner.model, 'module', runner.model)
+        self.start = {k: v.clone() for k, v in model.state_dict().items()}
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.images.append(
@@ -30,6 +32,7 @@ class RankDumpHook(Hook):
         model = getattr(runner.model, 'module', runner.model)
         torch.save(
             dict(
+                start=self.start,
                 model=model.state_dict(),
                 images=self.images,
                 optimizer=len(runner.optim_wrapper.optimizer.state),

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     'datasets.transforms': BASE,
     'datasets': [*BASE, 'datasets.transforms'],
     **{name: ['options'] for name in ALGORITHMS},
-    **{name: ['options', *ALGORITHMS] for name in PIECES},
+    **{name: ['options', 'stack', *ALGORITHMS] for name in PIECES},
     'models.heads': BASE,
     'models.head_tap': [*BASE, 'models.heads'],
     'models.teachers': [*BASE, *ALGORITHMS, 'models.heads', 'models.head_tap'],

@@ -93,10 +93,31 @@ def test_stock_mmcv_without_operators_is_refused(monkeypatch):
     assert stack.installed_family() == ONEDL
 
 
+def test_an_import_says_what_is_not_known_to_be_noise(capsys):
+    with pytest.raises(ImportError, match='broken'):
+        with warnings.catch_warnings(record=True) as warned:
+            with stack.quietly():
+                print('Could not import OneDL')
+                print('a fault')
+                warnings.warn('The draw is False, it means')
+                warnings.warn('Not a draw')
+                raise ImportError('broken')
+    assert capsys.readouterr().out == 'a fault\n'
+    assert [str(one.message) for one in warned] == ['Not a draw']
+
+
 def pins(file):
     """Versions by distribution."""
-    lines = (REPO / file).read_text().split()
-    return dict(line.split('==') for line in lines if '==' in line)
+    pinned = [
+        Requirement(line)
+        for line in (REPO / file).read_text().splitlines()
+        if '==' in line
+    ]
+    return {
+        one.name: str(one.specifier)[2:]
+        for one in pinned
+        if not one.marker or one.marker.evaluate()
+    }
 
 
 def test_the_tested_versions_are_those_of_the_requirements():

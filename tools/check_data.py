@@ -11,39 +11,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional
 
 import numpy as np
 from mmengine.config import Config, DictAction
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import init_default_scope
-from mmengine.runner import set_random_seed
-from mmseg.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from mmseg_psmt.datasets import PairSampler, SemiSegDataset
-from mmseg_psmt.datasets.checks import (
-    FAULTS,
-    agreement_problems,
-    batch_problems,
-    class_problems,
-    ignore_problems,
-    leaks,
-    metric_problems,
-    photo_warnings,
-    pipeline_problems,
-    scan_all,
-)
-from mmseg_psmt.datasets.images import leaves, reason, source
-from mmseg_psmt.datasets.semi_dataset import build_part
-from mmseg_psmt.engine.hooks.early_warning_hook import (
-    too_short,
-    untrained,
-    without_clock,
-)
-from mmseg_psmt.models import PSMT
-from mmseg_psmt.models.encoders import patch_size
-from mmseg_psmt.models.heads import class_heads
-from mmseg_psmt.options import did_you_mean, is_type
-from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -71,6 +39,45 @@ def parse_args() -> argparse.Namespace:
     if args.out and (args.out.suffix != '.png' or args.out.is_dir()):
         parser.error(f'--out must be a file that ends in .png, got {args.out}')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from mmseg.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from mmseg_psmt.datasets import PairSampler, SemiSegDataset
+from mmseg_psmt.datasets.checks import (
+    FAULTS,
+    agreement_problems,
+    batch_problems,
+    class_problems,
+    ignore_problems,
+    leaks,
+    metric_problems,
+    photo_warnings,
+    pipeline_problems,
+    scan_all,
+)
+from mmseg_psmt.datasets.images import leaves, reason, source
+from mmseg_psmt.datasets.semi_dataset import build_part
+from mmseg_psmt.engine.hooks.early_warning_hook import (
+    too_short,
+    untrained,
+    without_clock,
+)
+from mmseg_psmt.launch import forbid_code_in_checkpoints
+from mmseg_psmt.models import PSMT
+from mmseg_psmt.models.encoders import checkpoint_of, must_fit, patch_size
+from mmseg_psmt.models.heads import class_heads
+from mmseg_psmt.options import did_you_mean, is_type
+from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
 def load(path: str, options: dict, gpus: int) -> Config:
@@ -212,6 +219,18 @@ def hook_types(cfg: Config) -> Iterator[type]:
             yield kind
 
 
+def load_weights(backbone: nn.Module) -> None:
+    """Load pretrained weights as a training does, unless from the network.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    checkpoint = checkpoint_of(backbone)
+    if checkpoint and '://' not in checkpoint:
+        with must_fit(backbone):
+            backbone.init_weights()
+
+
 def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
     """Sheet of the first pairs of a batch, uint8 RGB (H, W, 3)."""
     seed = cfg.get('randomness', {}).get('seed') or 0
@@ -295,6 +314,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
     """Print the report, draw the sheet and return what is wrong."""
     problems, parts, scanned = Problems(), {}, {}
     model = problems.attempt(MODELS.build, cfg.model)
+    if model is not None:
+        problems.attempt(load_weights, model.segmentor.backbone)
     configs = dict(
         labeled=cfg.train_dataloader.dataset.labeled,
         unlabeled=cfg.train_dataloader.dataset.unlabeled,
@@ -390,6 +411,8 @@ def main() -> None:
     args = parse_args()
     cfg = load(args.config, args.cfg_options, args.gpus)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
+    MMLogger.get_instance('mmengine', log_level='WARNING')
+    forbid_code_in_checkpoints()
     folder = Path(cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
     problems = check(cfg, args.gpus, args.out or folder / 'check_data.png')
     if problems:

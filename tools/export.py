@@ -7,20 +7,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Dict, List
 
-import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
-from mmengine.utils import import_modules_from_strings
-from mmseg.registry import HOOKS, METRICS, MODELS, TRANSFORMS
-from mmseg.utils import register_all_modules
-from torch import Tensor
-
-from mmseg_psmt.datasets import ColorsToIds
-from mmseg_psmt.engine.hooks import ReliableCheckpointHook
-from mmseg_psmt.evaluation import TeacherStudentIoUMetric
-from mmseg_psmt.launch import forbid_code_in_checkpoints
-from mmseg_psmt.models import PSMT
-from mmseg_psmt.options import is_type
 
 NETS = {
     'student': ['segmentor.'],
@@ -28,24 +15,6 @@ NETS = {
     'teacher2': ['teachers.1.'],
     'teachers': ['teachers.0.', 'teachers.1.'],
 }
-# What testing, inference and test-time augmentation need.
-KEPT = (
-    'default_scope',
-    'env_cfg',
-    'log_level',
-    'log_processor',
-    'default_hooks',
-    'vis_backends',
-    'visualizer',
-    'test_pipeline',
-    'tta_pipeline',
-    'tta_model',
-    'val_dataloader',
-    'val_cfg',
-    'test_dataloader',
-    'test_cfg',
-    'randomness',
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,6 +53,44 @@ def parse_args() -> argparse.Namespace:
     if not args.checkpoint.is_file():
         parser.error(f'{args.checkpoint} does not exist')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+
+import torch
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+from mmseg.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from mmseg.utils import register_all_modules
+from torch import Tensor
+
+from mmseg_psmt.datasets import ColorsToIds
+from mmseg_psmt.engine.hooks import ReliableCheckpointHook
+from mmseg_psmt.evaluation import TeacherStudentIoUMetric
+from mmseg_psmt.launch import forbid_code_in_checkpoints, quiet_logs
+from mmseg_psmt.models import PSMT
+from mmseg_psmt.options import is_type
+from mmseg_psmt.stack import loads_data_alone
+
+# What testing, inference and test-time augmentation need.
+KEPT = (
+    'default_scope',
+    'env_cfg',
+    'log_level',
+    'log_processor',
+    'default_hooks',
+    'vis_backends',
+    'visualizer',
+    'test_pipeline',
+    'tta_pipeline',
+    'tta_model',
+    'val_dataloader',
+    'val_cfg',
+    'test_dataloader',
+    'test_cfg',
+    'randomness',
+)
 
 
 class DictCalls(ast.NodeTransformer):
@@ -221,7 +228,9 @@ def main() -> None:
     forbid_code_in_checkpoints()
     try:
         checkpoint = torch.load(
-            args.checkpoint, map_location='cpu', weights_only=True
+            args.checkpoint,
+            map_location='cpu',
+            weights_only=loads_data_alone(),
         )
     except (
         EOFError,
@@ -280,7 +289,7 @@ def main() -> None:
         import_modules_from_strings(**cfg.custom_imports)
     cfg.model.predict_with = 'teachers'
     try:
-        with tempfile.TemporaryDirectory() as work_dir:
+        with tempfile.TemporaryDirectory() as work_dir, quiet_logs():
             ensemble = test(cfg, args.checkpoint, work_dir)
             average = test(plain, args.out, work_dir)
     except (AssertionError, FileNotFoundError) as error:  # no such data here

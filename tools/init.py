@@ -26,31 +26,6 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmseg.engine.optimizers import LearningRateDecayOptimizerConstructor
-from mmseg.registry import DATASETS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
-from mmseg.utils import register_all_modules
-from yapf.yapflib.yapf_api import FormatCode
-
-from mmseg_psmt.datasets import UnlabeledFolder
-from mmseg_psmt.datasets.images import reason
-from mmseg_psmt.datasets.probes import GROUPS, moved, pixels, probe
-from mmseg_psmt.models.heads import refuse
-
-TOOLS = Path(os.path.abspath(__file__)).parent
-PSMT = TOOLS.parent / 'configs/_base_/psmt.py'
-# What counts epochs or iterations in a loop and in a parameter scheduler.
-LOOP_LENGTHS = ('val_begin', 'val_interval', 'dynamic_intervals')
-LENGTHS = (
-    'begin',
-    'end',
-    'T_max',
-    'step_size',
-    'total_steps',
-    'milestones',
-    'periods',
-)
-TRIALS = 50  # of a random transform, to see what it does
 
 
 def parse_args() -> argparse.Namespace:
@@ -110,6 +85,37 @@ def parse_args() -> argparse.Namespace:
     if args.out.suffix != '.py':
         parser.error(f'--out must end in .py, got {args.out}')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+    import mmseg_psmt  # noqa: F401, keeps the imports of mmseg quiet
+
+from mmengine.registry import init_default_scope
+from mmseg.engine.optimizers import LearningRateDecayOptimizerConstructor
+from mmseg.registry import DATASETS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
+from mmseg.utils import register_all_modules
+from yapf.yapflib.yapf_api import FormatCode
+
+from mmseg_psmt.datasets import UnlabeledFolder
+from mmseg_psmt.datasets.images import reason
+from mmseg_psmt.datasets.probes import GROUPS, moved, pixels, probe
+from mmseg_psmt.models.heads import refuse
+
+TOOLS = Path(os.path.abspath(__file__)).parent
+PSMT = TOOLS.parent / 'configs/_base_/psmt.py'
+# What counts epochs or iterations in a loop and in a parameter scheduler.
+LOOP_LENGTHS = ('val_begin', 'val_interval', 'dynamic_intervals')
+LENGTHS = (
+    'begin',
+    'end',
+    'T_max',
+    'step_size',
+    'total_steps',
+    'milestones',
+    'periods',
+)
+TRIALS = 50  # of a random transform, to see what it does
 
 
 def name_of(cfg: Optional[dict]) -> str:

@@ -29,6 +29,71 @@ from typing import Dict, List, Sequence, Set, Tuple
 
 import numpy as np
 from mmengine import Config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'config',
+        help='mmseg config whose train_dataloader.dataset is the '
+        'whole training set; to draw, every image needs its mask',
+    )
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument(
+        '--labeled',
+        help='draw: share of labeled images such as 1/8 or '
+        '0.125, rounded up, or their number such as 100',
+    )
+    mode.add_argument(
+        '--import',
+        type=Path,
+        dest='published',
+        metavar='LABELED.txt',
+        help='published list of the labeled images',
+    )
+    parser.add_argument(
+        '--import-unlabeled',
+        type=Path,
+        metavar='UNLABELED.txt',
+        help='with --import; default: the other images of the data set',
+    )
+    parser.add_argument(
+        '--folds',
+        type=int,
+        default=1,
+        help='independent draws, with the '
+        'seeds SEED, SEED + 1 and so on; default 1',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of all chance; default 0'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        required=True,
+        help='folder of the lists, or '
+        'with several folds of their folders fold0, fold1, ...',
+    )
+    args = parser.parse_args()
+    if args.folds < 1 or args.seed < 0:
+        parser.error(
+            '--folds must be at least 1 and --seed at least 0, got '
+            f'{args.folds} and {args.seed}'
+        )
+    if args.published and (args.folds > 1 or args.seed):
+        parser.error('--folds and --seed are for --labeled')
+    if args.import_unlabeled and not args.published:
+        parser.error('--import-unlabeled needs --import')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+    import mmseg_psmt  # noqa: F401, keeps the imports of mmseg quiet
+
 from mmengine.fileio import exists
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -404,61 +469,7 @@ def import_lists(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'config',
-        help='mmseg config whose train_dataloader.dataset is the '
-        'whole training set; to draw, every image needs its mask',
-    )
-    mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument(
-        '--labeled',
-        help='draw: share of labeled images such as 1/8 or '
-        '0.125, rounded up, or their number such as 100',
-    )
-    mode.add_argument(
-        '--import',
-        type=Path,
-        dest='published',
-        metavar='LABELED.txt',
-        help='published list of the labeled images',
-    )
-    parser.add_argument(
-        '--import-unlabeled',
-        type=Path,
-        metavar='UNLABELED.txt',
-        help='with --import; default: the other images of the data set',
-    )
-    parser.add_argument(
-        '--folds',
-        type=int,
-        default=1,
-        help='independent draws, with the '
-        'seeds SEED, SEED + 1 and so on; default 1',
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed of all chance; default 0'
-    )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        required=True,
-        help='folder of the lists, or '
-        'with several folds of their folders fold0, fold1, ...',
-    )
-    args = parser.parse_args()
-    if args.folds < 1 or args.seed < 0:
-        parser.error(
-            '--folds must be at least 1 and --seed at least 0, got '
-            f'{args.folds} and {args.seed}'
-        )
-    if args.published and (args.folds > 1 or args.seed):
-        parser.error('--folds and --seed are for --labeled')
-    if args.import_unlabeled and not args.published:
-        parser.error('--import-unlabeled needs --import')
+    args = parse_args()
     folders = [args.out / f'fold{i}' for i in range(args.folds)]
     if args.folds == 1:
         folders = [args.out]
@@ -502,7 +513,7 @@ def main() -> None:
     except (ValueError, ZeroDivisionError):
         count = 0
     if not 0 < count < total:
-        parser.error(
+        raise SystemExit(
             '--labeled must be a share between 0 and 1 such as 1/8, or a '
             f'number of images from 1 to {total - 1}, got {args.labeled}'
         )

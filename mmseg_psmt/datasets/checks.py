@@ -4,7 +4,7 @@ import os.path as osp
 import re
 from collections import defaultdict
 from functools import cache
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from io import BytesIO
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
@@ -102,7 +102,7 @@ def _size(path: str) -> Optional[int]:
 
 def _digest(path: str) -> bytes:
     with open(path, 'rb') as file:
-        return file_digest(file, blake2b).digest()
+        return blake2b(file.read()).digest()
 
 
 def agreement_problems(parts: Dict[str, Dataset]) -> Iterator[str]:

@@ -7,6 +7,8 @@ from typing import Any, Iterator, List
 import torch.nn as nn
 from torch import Tensor
 
+from ..stack import before_loading
+
 # Norms behind the taps of Swin and ConvNeXt, which a classifier has not.
 _TAP_NORM = re.compile(r'norm\d+\.\w+')
 _BLOCK = re.compile(r'.*?\.\d+\.|[^.]+')  # such as 'layers.3.'
@@ -56,6 +58,15 @@ def patch_size(backbone: nn.Module) -> int:
         ):
             return module.stride[0] if module.stride[0] >= 8 else 1
     return 1
+
+
+def checkpoint_of(backbone: nn.Module) -> str:
+    """Where its pretrained weights come from; empty for none."""
+    cfgs = getattr(backbone, 'init_cfg', None) or []
+    for cfg in [cfgs] if isinstance(cfgs, dict) else cfgs:
+        if cfg.get('checkpoint'):
+            return cfg['checkpoint']
+    return ''
 
 
 @contextmanager
@@ -117,7 +128,7 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
         ]
 
     handles = (
-        backbone.register_load_state_dict_pre_hook(look),
+        before_loading(backbone, look),
         backbone.register_load_state_dict_post_hook(judge),
     )
     try:
@@ -126,10 +137,8 @@ def must_fit(backbone: nn.Module) -> Iterator[None]:
         for handle in handles:
             handle.remove()
     if problems:
-        cfg = getattr(backbone, 'init_cfg', None)
-        source = cfg.get('checkpoint') if isinstance(cfg, dict) else None
         raise ValueError(
-            f'{source or "The checkpoint"} does not fit '
+            f'{checkpoint_of(backbone) or "The checkpoint"} does not fit '
             f'{type(backbone).__name__}: {"; ".join(problems)}. Use '
             'the options that the weights were trained with (DINOv2: '
             'layer_scale_init_value=1e-5), convert them '

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..options import is_type, require, require_number, require_whole
 from ..randomness import fork_rng
+from ..stack import before_loading
 from .data_preprocessor import SemiSegDataPreProcessor
 from .encoders import freeze_, must_fit, once
 from .head_tap import HeadTap
@@ -265,7 +266,7 @@ class PSMT(BaseSegmentor):
             lambda _: names and {*names} <= {*self.nets},
         )
         self.predict_with = [*names]
-        self.register_load_state_dict_pre_hook(spread_plain_weights)
+        before_loading(self, spread_plain_weights)
         if one_pass is None:
             one_pass = splits_losses(self.segmentor) and bool(
                 self.data_preprocessor.size

@@ -3,7 +3,9 @@
 import argparse
 import json
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +16,8 @@ from mmseg.registry import HOOKS
 from test_early_warnings import build
 
 from mmseg_psmt.engine.hooks import SummaryHook, summary_hook
-from mmseg_psmt.launch import results_near
 
+REPO = Path(__file__).resolve().parents[2]
 DATA = dict(
     type='BaseSegDataset',
     data_root='mine',
@@ -357,9 +359,6 @@ def test_the_first_rank_alone_speaks(project, monkeypatch):
         ('--work else a.py runs/x/iter_6.pth', None),
         ('a.py https://host/runs/x/iter_6.pth', None),
         ('a.py runs/gone.pth', None),
-        ('a.py', None),
-        ('a.py runs/x/iter_6.pth --out', None),
-        ('a.py runs/x/iter_6.pth --lo', None),
     ],
 )
 def test_results_go_beside_the_checkpoint(words, place, tmp_path, monkeypatch):
@@ -367,12 +366,8 @@ def test_results_go_beside_the_checkpoint(words, place, tmp_path, monkeypatch):
     (tmp_path / 'runs/x').mkdir(parents=True)
     for name in ('runs/x/iter_6.pth', 'here.pth'):
         (tmp_path / name).touch()
-    assert results_near(words.split()) == (
+    monkeypatch.setattr(sys, 'argv', ['test.py', *words.split()])
+    tool = runpy.run_path(str(REPO / 'tools/test.py'))
+    assert tool['results_near'](tool['parse_args']()) == (
         ['--work-dir', place] if place else []
     )
-
-
-@pytest.mark.parametrize('flag', ['-h', '--help'])
-def test_the_help_of_the_test_tool_says_where(flag, capsys):
-    assert results_near([flag]) == []
-    assert 'folder "test" next to the checkpoint' in capsys.readouterr().out

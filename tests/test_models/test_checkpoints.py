@@ -8,10 +8,11 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner, load_checkpoint
+from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 from test_psmt import SEGMENTOR, build
 
-from mmseg_psmt.launch import whole_checkpoints
+from mmseg_psmt.launch import fitting_backbones, whole_checkpoints
 from mmseg_psmt.models.plain_weights import require_weights
 
 
@@ -188,3 +189,26 @@ def test_runners_of_the_tools_compare(tmp_path, tested, resumed, refused):
         else:
             Runner.load_checkpoint(runner, str(tmp_path / 'my.pth'))
     assert Runner.load_checkpoint is stock
+
+
+@pytest.mark.parametrize('fits', [True, False])
+def test_tools_are_as_strict_with_plain_segmentors(tmp_path, fits):
+    weights = plain().backbone.state_dict()
+    if not fits:
+        weights = {f'backbone.{name}': x for name, x in weights.items()}
+    torch.save(weights, tmp_path / 'net.pth')
+    model = plain()
+    model.backbone.init_cfg = dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'net.pth')
+    )
+    stock = EncoderDecoder.init_weights
+    with fitting_backbones():
+        if fits:
+            model.init_weights()
+        else:
+            with pytest.raises(ValueError, match='net.pth does not fit'):
+                model.init_weights()
+    assert EncoderDecoder.init_weights is stock
+    if fits:
+        for name, value in model.backbone.state_dict().items():
+            assert torch.equal(value, weights[name]), name

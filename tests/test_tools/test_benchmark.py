@@ -164,20 +164,21 @@ def test_a_part_is_without_the_parts_in_it_and_counts_once():
 
 
 @pytest.mark.parametrize(
-    'words',
-    [
-        ('no.py',),
-        (SHAPES, '--crop', 0),
-        (SHAPES, '--amp', 'bfloat16'),
-        (SHAPES, '--out', SHAPES),
-    ],
+    'words', [('no.py',), (SHAPES, '--crop', 0), (SHAPES, '--out', SHAPES)]
 )
 def test_wrong_words_are_refused_by_name(words, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, words)])
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     with pytest.raises(SystemExit):
         benchmark.parse_args()
     assert str(words[-2:][0]).split('/')[-1] in capsys.readouterr().err
+
+
+def test_autocast_without_a_gpu_is_refused(monkeypatch):
+    words = ['benchmark.py', str(SHAPES), '--amp', 'bfloat16']
+    monkeypatch.setattr(sys, 'argv', words)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(SystemExit, match='--amp'):
+        benchmark.main()
 
 
 def test_a_supervised_config_is_refused(monkeypatch):

@@ -13,6 +13,9 @@ from unittest import mock
 import check_data
 import numpy as np
 import pytest
+import torch
+from mmengine import Config
+from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_psmt.models.psmt import RAMP, WARMUP
@@ -370,6 +373,20 @@ def test_a_config_that_cannot_work_is_a_problem(shapes, option, named):
     status, words = run(option)
     assert status == 1
     assert any(named in problem for problem in complaints(words))
+
+
+@pytest.mark.parametrize('fits', [True, False])
+def test_weights_that_do_not_fit_are_a_problem(shapes, fits):
+    cfg = Config.fromfile(CONFIG, import_custom_modules=False)
+    cfg.model.segmentor.backbone.update({} if fits else dict(base_channels=16))
+    weights = MODELS.build(cfg.model.segmentor.backbone).state_dict()
+    torch.save(weights, 'net.pth')
+    option = 'model.segmentor.backbone.init_cfg'
+    status, words = run(
+        f'{option}.type=Pretrained', f'{option}.checkpoint=net.pth'
+    )
+    assert status == (not fits)
+    assert fits or 'net.pth does not fit ResNet' in complaints(words)[0]
 
 
 def test_images_of_different_sizes_make_no_batch(shapes):

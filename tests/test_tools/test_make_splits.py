@@ -321,7 +321,7 @@ def test_lists_that_exist_are_kept(root):
 )
 def test_a_wrong_number_of_labels_is_refused_with_the_range(root, labeled):
     status, words = run(root, labeled=labeled)
-    assert status == 2 and not (root / 'out').exists()
+    assert status == 1 and not (root / 'out').exists()
     assert 'share between 0 and 1' in words and 'from 1 to 39' in words
 
 

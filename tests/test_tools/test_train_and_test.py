@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine import Config
 from mmseg.apis import inference_model, init_model
+from mmseg.registry import MODELS
 
 REPO = Path(__file__).resolve().parents[2]
 TINY = f"""
@@ -232,8 +233,21 @@ def test_time_augmentation(root, trained):
 
 
 @pytest.fixture(scope='module')
-def ranks(root):
-    """What two processes end with."""
+def pretrained(root):
+    """Weights of a backbone, and the file that they are in."""
+    cfg = Config.fromfile(root / 'tiny.py', import_custom_modules=False)
+    weights = MODELS.build(cfg.model.segmentor.backbone).state_dict()
+    for value in weights.values():
+        if value.is_floating_point():
+            value.uniform_(0.1, 0.2)
+    torch.save(weights, root / 'backbone.pth')
+    return weights, root / 'backbone.pth'
+
+
+@pytest.fixture(scope='module')
+def ranks(root, pretrained):
+    """What two processes begin and end with."""
+    init = 'model.segmentor.backbone.init_cfg'
     run(
         [
             REPO / 'tools/dist_train.sh',
@@ -241,10 +255,21 @@ def ranks(root):
             2,
             '--work-dir',
             root / 'ranks',
+            '--cfg-options',
+            f'{init}.type=Pretrained',
+            f'{init}.checkpoint={pretrained[1]}',
         ],
         root,
     )
     return [torch.load(root / f'ranks/rank{rank}.pth') for rank in range(2)]
+
+
+@pytest.mark.parametrize('rank', range(2))
+@pytest.mark.parametrize('net', ['segmentor', 'teachers.0', 'teachers.1'])
+def test_each_net_of_each_rank_begins_pretrained(ranks, pretrained, rank, net):
+    start = ranks[rank]['start']
+    for name, value in pretrained[0].items():
+        assert torch.equal(start[f'{net}.backbone.{name}'], value), name
 
 
 def test_ranks_end_with_the_same_student_and_teachers(root, ranks):

@@ -13,47 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-import mmengine
 import numpy as np
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
 from mmengine.config import Config, DictAction
-from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import build_optim_wrapper
-from mmengine.runner import IterBasedTrainLoop, Runner
-from mmengine.structures import PixelData
-from mmseg.models.utils import resize
-from mmseg.registry import DATASETS, LOOPS, MODELS
-from mmseg.structures import SegDataSample
-from mmseg.utils import register_all_modules
-from torch import Tensor
-from torch.autograd import DeviceType
-from torch.profiler import profile, record_function
-from torch.utils.data import Dataset
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
-
-from mmseg_psmt.engine.hooks import CheckFiniteHook, SpeedHook
-from mmseg_psmt.launch import commit
-from mmseg_psmt.models import psmt
-from mmseg_psmt.models.head_tap import HeadTap
-
-WARM_UP, PROFILED = 3, 6  # rounds, steps
-PARTS = (
-    'preprocessor',
-    'teachers',
-    'statistics of pseudo labels',
-    'CutMix',
-    'student forward',
-    'T-VAT',
-    'Conf-CE',
-    'backward',
-    'check that all is finite',
-    'optimizer',
-    'EMA',
-    'hooks and logging',
-    'rest',
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -115,11 +76,54 @@ def parse_args() -> argparse.Namespace:
     for name in 'crop', 'batch', 'rounds':
         if min(np.atleast_1d(getattr(args, name) or 1)) < 1:
             parser.error(f'--{name} needs whole numbers of at least 1')
-    if args.amp and not torch.cuda.is_available():
-        parser.error('--amp needs a GPU')
     if args.out and args.out.is_file():
         parser.error(f'--out {args.out} is a file, not a folder')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+    import mmseg_psmt  # noqa: F401, keeps the imports of mmseg quiet
+
+import mmengine
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.structures import PixelData
+from mmseg.models.utils import resize
+from mmseg.registry import DATASETS, LOOPS, MODELS
+from mmseg.structures import SegDataSample
+from mmseg.utils import register_all_modules
+from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import profile, record_function
+from torch.utils.data import Dataset
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+from mmseg_psmt.engine.hooks import CheckFiniteHook, SpeedHook
+from mmseg_psmt.launch import commit
+from mmseg_psmt.models import psmt
+from mmseg_psmt.models.head_tap import HeadTap
+
+WARM_UP, PROFILED = 3, 6  # rounds, steps
+PARTS = (
+    'preprocessor',
+    'teachers',
+    'statistics of pseudo labels',
+    'CutMix',
+    'student forward',
+    'T-VAT',
+    'Conf-CE',
+    'backward',
+    'check that all is finite',
+    'optimizer',
+    'EMA',
+    'hooks and logging',
+    'rest',
+)
 
 
 @DATASETS.register_module(force=True)
@@ -616,6 +620,8 @@ def table(crop: int, batch: int, result: dict) -> str:
 
 def main() -> None:
     args = parse_args()
+    if args.amp and not torch.cuda.is_available():
+        raise SystemExit('--amp needs a GPU: leave it out')
     register_all_modules()
     where = dict(
         config=args.config,

@@ -9,8 +9,51 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 from unittest.mock import patch
 
-import torch
 from mmengine.config import Config, DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Print which card is large enough for PS-MT, beside '
+        'supervised training of the same segmentor on as many images. With '
+        'CUDA the peaks are measured; without it they are computed from a '
+        'step with tensors that have shapes but no values. One process, '
+        'random weights, no data needed.'
+    )
+    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
+    for option, whose in (
+        ('--crop', 'sides of square crops'),
+        ('--batch', 'labeled images, and as many others'),
+    ):
+        parser.add_argument(
+            option,
+            nargs='+',
+            type=int,
+            metavar='N',
+            help=f'{whose}; default: that of the config',
+        )
+    parser.add_argument('--amp', choices=('bfloat16', 'float16'))
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='as in tools/train.py',
+    )
+    args = parser.parse_args()
+    for path in args.configs:
+        if not path.is_file():
+            parser.error(f'the config {path} does not exist')
+    for option in ('crop', 'batch'):
+        if min(getattr(args, option) or [1]) < 1:
+            parser.error(f'--{option} needs whole numbers of at least 1')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+
+import torch
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -257,40 +300,7 @@ def render(table: List[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='Print which card is large enough for PS-MT, beside '
-        'supervised training of the same segmentor on as many images. With '
-        'CUDA the peaks are measured; without it they are computed from a '
-        'step with tensors that have shapes but no values. One process, '
-        'random weights, no data needed.'
-    )
-    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
-    for option, whose in (
-        ('--crop', 'sides of square crops'),
-        ('--batch', 'labeled images, and as many others'),
-    ):
-        parser.add_argument(
-            option,
-            nargs='+',
-            type=int,
-            metavar='N',
-            help=f'{whose}; default: that of the config',
-        )
-    parser.add_argument('--amp', choices=('bfloat16', 'float16'))
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='as in tools/train.py',
-    )
-    args = parser.parse_args()
-    for path in args.configs:
-        if not path.is_file():
-            parser.error(f'the config {path} does not exist')
-    for option in ('crop', 'batch'):
-        if min(getattr(args, option) or [1]) < 1:
-            parser.error(f'--{option} needs whole numbers of at least 1')
+    args = parse_args()
     register_all_modules()
     MMLogger.get_instance('mmengine', log_level='ERROR')
     table = [row for path in args.configs for row in rows(path, args)]

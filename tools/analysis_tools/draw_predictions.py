@@ -4,18 +4,9 @@ import argparse
 from pathlib import Path
 from typing import List
 
-import mmcv
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmseg.apis import init_model
-from mmseg.registry import DATASETS
-from mmseg.utils import register_all_modules
 from PIL import Image
-
-from mmseg_psmt.launch import forbid_code_in_checkpoints
-from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +38,21 @@ def parse_args() -> argparse.Namespace:
     if args.out.suffix != '.png' or args.out.is_dir():
         parser.error(f'--out must be a file that ends in .png, got {args.out}')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+    import mmseg_psmt  # noqa: F401, keeps the imports of mmseg quiet
+
+import mmcv
+import torch
+from mmengine.dataset import pseudo_collate
+from mmseg.apis import init_model
+from mmseg.registry import DATASETS
+from mmseg.utils import register_all_modules
+
+from mmseg_psmt.launch import forbid_code_in_checkpoints
+from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
 
 
 def load(work_dir: Path) -> Config:

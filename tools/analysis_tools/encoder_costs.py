@@ -5,9 +5,46 @@ import copy
 from pathlib import Path
 from typing import Callable, Iterator, List, Sequence, Tuple
 
+from mmengine.config import Config, DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Print parameters and multiplications for one image of '
+        'the crop of each config, and those of T-VAT with two teachers '
+        'before the decoder and late in it. Needs no data, no weights and no '
+        'GPU. With the checkpoint of one config also the KL that T-VAT and '
+        'noise of its radius reach on weak training images. With --hours the '
+        'arithmetic of an iteration of each config and the computed hours of '
+        'its training instead.'
+    )
+    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
+    parser.add_argument('--crop', type=int, help='default: of the config')
+    parser.add_argument('--checkpoint', type=Path)
+    parser.add_argument(
+        '--hours',
+        action='store_true',
+        help='on one card, in float32 (TF32) / under autocast to bfloat16: '
+        'computed as arithmetic / (peak of the card x the share of it that '
+        'ResNet-50 reaches on an A100)',
+    )
+    parser.add_argument('--num', type=int, default=4, help='images for the KL')
+    parser.add_argument('--eps', type=float, default=2.0, help='radius')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of the configs, as in tools/train.py',
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
@@ -232,35 +269,7 @@ def training(path: Path, options: dict) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='Print parameters and multiplications for one image of '
-        'the crop of each config, and those of T-VAT with two teachers '
-        'before the decoder and late in it. Needs no data, no weights and no '
-        'GPU. With the checkpoint of one config also the KL that T-VAT and '
-        'noise of its radius reach on weak training images. With --hours the '
-        'arithmetic of an iteration of each config and the computed hours of '
-        'its training instead.'
-    )
-    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
-    parser.add_argument('--crop', type=int, help='default: of the config')
-    parser.add_argument('--checkpoint', type=Path)
-    parser.add_argument(
-        '--hours',
-        action='store_true',
-        help='on one card, in float32 (TF32) / under autocast to bfloat16: '
-        'computed as arithmetic / (peak of the card x the share of it that '
-        'ResNet-50 reaches on an A100)',
-    )
-    parser.add_argument('--num', type=int, default=4, help='images for the KL')
-    parser.add_argument('--eps', type=float, default=2.0, help='radius')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the configs, as in tools/train.py',
-    )
-    args = parser.parse_args()
+    args = parse_args()
     register_all_modules()
     MMLogger.get_instance('mmengine', log_level='ERROR')
     columns = COSTS + REACH * bool(args.checkpoint)

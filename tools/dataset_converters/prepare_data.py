@@ -20,41 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
-import mmseg
 import numpy as np
 from mmengine import Config
-from mmseg.datasets import BaseSegDataset, CityscapesDataset, PascalVOCDataset
 from PIL import Image
 
-from mmseg_psmt.datasets.checks import FAULTS, leaks, scan
-from mmseg_psmt.datasets.images import infos
-
-STEPS = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
-CONVERTERS = Path(mmseg.__file__).parent / '.mim/tools/dataset_converters'
 ROOTS = dict(
     voc='VOCdevkit/VOC2012', cityscapes='cityscapes', camvid='camvid11'
 )
-LISTS = 'ImageSets/Segmentation'
-JPEGS, MASKS, AUG = 'JPEGImages', 'SegmentationClass', 'SegmentationClassAug'
-PARTS = dict(  # number, list and folder of images, folder of masks
-    voc=[
-        (1449, f'{LISTS}/val.txt', JPEGS, MASKS),
-        (1464, f'{LISTS}/train.txt', JPEGS, MASKS),
-        (2913, f'{LISTS}/trainval.txt', JPEGS, AUG),
-        (9118, f'{LISTS}/aug.txt', JPEGS, AUG),
-        (10582, f'{LISTS}/trainaug.txt', JPEGS, AUG),
-    ],
-    cityscapes=[
-        (500, '', 'leftImg8bit/val', 'gtFine/val'),
-        (2975, '', 'leftImg8bit/train', 'gtFine/train'),
-    ],
-    camvid=[
-        (101, f'{LISTS}/val.txt', JPEGS, MASKS),
-        (233, f'{LISTS}/test.txt', JPEGS, MASKS),
-        (367, f'{LISTS}/train.txt', JPEGS, MASKS),
-    ],
-)
-CAMVID = Path(__file__).parents[2] / 'configs/_base_/datasets/camvid11.py'
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,6 +50,41 @@ def parse_args() -> argparse.Namespace:
         if not archive.is_file():
             parser.error(f'{archive} does not exist')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+    import mmseg_psmt  # noqa: F401, keeps the imports of mmseg quiet
+
+import mmseg
+from mmseg.datasets import BaseSegDataset, CityscapesDataset, PascalVOCDataset
+
+from mmseg_psmt.datasets.checks import FAULTS, leaks, scan
+from mmseg_psmt.datasets.images import infos
+
+STEPS = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
+CONVERTERS = Path(mmseg.__file__).parent / '.mim/tools/dataset_converters'
+LISTS = 'ImageSets/Segmentation'
+JPEGS, MASKS, AUG = 'JPEGImages', 'SegmentationClass', 'SegmentationClassAug'
+PARTS = dict(  # number, list and folder of images, folder of masks
+    voc=[
+        (1449, f'{LISTS}/val.txt', JPEGS, MASKS),
+        (1464, f'{LISTS}/train.txt', JPEGS, MASKS),
+        (2913, f'{LISTS}/trainval.txt', JPEGS, AUG),
+        (9118, f'{LISTS}/aug.txt', JPEGS, AUG),
+        (10582, f'{LISTS}/trainaug.txt', JPEGS, AUG),
+    ],
+    cityscapes=[
+        (500, '', 'leftImg8bit/val', 'gtFine/val'),
+        (2975, '', 'leftImg8bit/train', 'gtFine/train'),
+    ],
+    camvid=[
+        (101, f'{LISTS}/val.txt', JPEGS, MASKS),
+        (233, f'{LISTS}/test.txt', JPEGS, MASKS),
+        (367, f'{LISTS}/train.txt', JPEGS, MASKS),
+    ],
+)
+CAMVID = Path(__file__).parents[2] / 'configs/_base_/datasets/camvid11.py'
 
 
 def unpack(archive: Path, out: Path) -> None:

@@ -3,6 +3,22 @@
 import argparse
 from pathlib import Path
 
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path(__file__).parents[2] / 'docs/heads.md',
+        help='page to write',
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+    import mmseg_psmt  # noqa: F401, keeps the imports of mmseg quiet
+
 from mmseg.models import decode_heads
 
 from mmseg_psmt.models.heads import INPUTS, REFUSED, SITES
@@ -57,18 +73,11 @@ def page() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=Path(__file__).parents[2] / 'docs/heads.md',
-        help='page to write',
-    )
-    out = parser.parse_args().out
+    out = parse_args().out
     try:
         out.write_text(page())
     except OSError as error:
-        parser.error(f'{out} cannot be written: {error}')
+        raise SystemExit(f'{out} cannot be written: {error}')
 
 
 if __name__ == '__main__':

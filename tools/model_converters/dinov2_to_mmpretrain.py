@@ -5,6 +5,34 @@ import re
 from pathlib import Path
 from typing import Dict
 
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Rename the weights of a DINOv2 backbone from '
+        "dl.fbaipublicfiles.com, or of timm's, for mmpretrain's "
+        "VisionTransformer: init_cfg=dict(type='Pretrained', checkpoint=OUT). "
+        "mmpretrain's own files of DINOv2 need no conversion."
+    )
+    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('out', type=Path)
+    parser.add_argument(
+        '--reverse',
+        action='store_true',
+        help="from mmpretrain's names to Meta's and timm's",
+    )
+    args = parser.parse_args()
+    for path, wanted in (
+        (args.checkpoint, args.checkpoint.is_file()),
+        (args.out, args.out.absolute().parent.is_dir()),
+    ):
+        if not wanted:
+            parser.error(f'{path} is no file in an existing folder')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and typos are answered before the slow imports
+
 import torch
 from torch import Tensor
 
@@ -89,26 +117,7 @@ def convert(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description='Rename the weights of a DINOv2 backbone from '
-        "dl.fbaipublicfiles.com, or of timm's, for mmpretrain's "
-        "VisionTransformer: init_cfg=dict(type='Pretrained', checkpoint=OUT). "
-        "mmpretrain's own files of DINOv2 need no conversion."
-    )
-    parser.add_argument('checkpoint', type=Path)
-    parser.add_argument('out', type=Path)
-    parser.add_argument(
-        '--reverse',
-        action='store_true',
-        help="from mmpretrain's names to Meta's and timm's",
-    )
-    args = parser.parse_args()
-    for path, wanted in (
-        (args.checkpoint, args.checkpoint.is_file()),
-        (args.out, args.out.absolute().parent.is_dir()),
-    ):
-        if not wanted:
-            parser.error(f'{path} is no file in an existing folder')
+    args = parse_args()
     weights = torch.load(
         args.checkpoint, map_location='cpu', weights_only=True
     )
