@@ -106,6 +106,18 @@ def test_speed_hook_does_what_it_says():
     assert len(compiled) >= 2  # in training and in eval
 
 
+def test_the_student_is_one_graph():
+    """Our tap in its head does not break it."""
+    model = build().train()
+    net, images = model.segmentor, batch(model)['inputs']['strong']
+    found = torch._dynamo.explain(
+        lambda x: net.decode_head(net.extract_feat(x))
+    )(images)
+    assert (found.graph_count, found.graph_break_count) == (1, 0), (
+        found.break_reasons
+    )
+
+
 def test_checkpointed_activations_change_no_number():
     """Without BN, whose running statistics they would move twice."""
     segmentor = copy.deepcopy(STILL)

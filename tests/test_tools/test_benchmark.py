@@ -7,8 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import benchmark
+import benchmark_data
+import encoder_costs
 import pytest
+import torch
+from mmengine.config import Config
 from torch.autograd import DeviceType
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_psmt.models import psmt
 
@@ -63,7 +68,7 @@ def measured(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
+def test_the_floor_is_the_arithmetic_of_a_step(measured):
     out, results = measured('model.tvat=None', crops=(33, 49))
     small, large = results['sizes']
     for size in small, large:
@@ -74,8 +79,9 @@ def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
             4 / cases['floor']['seconds']
         )
         assert 'T-VAT' not in size['parts']
+        assert [*cases] == ['step', 'floor', 'port', 'supervised']
     assert large['cases']['floor']['tflop'] > small['cases']['floor']['tflop']
-    for name in 'step', 'floor':
+    for name in small['cases']:
         assert out.count(f'\n| {name} |') == 2
 
 
@@ -83,7 +89,20 @@ def test_the_floor_is_the_arithmetic_of_a_step_without_tvat(measured):
 def test_parts_of_a_step(measured, tmp_path, one_pass):
     out, results = measured(f'model.one_pass={one_pass}')
     (size,) = results['sizes']
-    assert size['cases']['step']['tflop'] > size['cases']['floor']['tflop']
+    tflop = {name: case['tflop'] for name, case in size['cases'].items()}
+    assert tflop['step'] == tflop['floor'] == tflop['port']
+    assert tflop['floor'] > tflop['floor, no T-VAT'] > tflop['supervised']
+    cfg = Config.fromfile(SHAPES)
+    cfg.merge_from_dict(
+        {name: int(value) for name, value in (x.split('=') for x in THIN)}
+    )
+    cfg.model.data_preprocessor.size = (33, 33)
+    _, rest, attack = encoder_costs.pair_gmacs(cfg)
+    # 2 pairs; the first layer gives its images no gradient
+    assert 4e-3 * rest == pytest.approx(tflop['floor, no T-VAT'], rel=0.05)
+    assert 4e-3 * attack == pytest.approx(
+        tflop['floor'] - tflop['floor, no T-VAT'], rel=1e-6
+    )
     assert size['parts'].keys() >= {
         'preprocessor',
         'teachers',
@@ -100,6 +119,26 @@ def test_parts_of_a_step(measured, tmp_path, one_pass):
     with gzip.open(tmp_path / 'trace_33_2.json.gz') as file:
         names = {event['name'] for event in json.load(file)['traceEvents']}
     assert {*size['parts']} <= names
+
+
+@pytest.mark.parametrize('groups', [1, 2, 8])
+def test_a_way_back_to_weights_is_twice_the_way_there(groups):
+    conv = torch.nn.Conv2d(8, 8, 3, groups=groups, device='meta')
+    flops = []
+    for leaf in False, True:
+        images = torch.empty(1, 8, 9, 9, device='meta', requires_grad=leaf)
+        with FlopCounterMode(
+            display=False,
+            custom_mapping={
+                torch.ops.aten.convolution_backward: (
+                    benchmark.conv_backward_flop
+                )
+            },
+        ) as counter:
+            conv(images).sum().backward()
+        flops.append(counter.get_total_flops())
+    there = 2 * 7 * 7 * 8 * 8 // groups * 9
+    assert flops == [2 * there, 3 * there]
 
 
 def test_a_part_is_without_the_parts_in_it_and_counts_once():
@@ -136,6 +175,58 @@ def test_a_part_is_without_the_parts_in_it_and_counts_once():
             'EMA': 3,
         }.items()
     }
+
+
+def test_hours_are_arithmetic_over_what_a_card_reaches(monkeypatch, capsys):
+    """Of 1,000 iterations, 300 of them of warm-up, with 8 + 8 images."""
+    monkeypatch.setattr(
+        encoder_costs, 'pair_gmacs', lambda cfg: (1e3, 3e3, 2e3)
+    )
+    monkeypatch.setattr(sys, 'argv', ['costs', str(SHAPES), '--hours'])
+    encoder_costs.main()
+    cells = capsys.readouterr().out.splitlines()[-1].split(' | ')
+    assert cells[1:6] == ['8 + 8', '1,000', '16.00', '80.00', '40.0%']
+    full, half = (
+        3600 * peak * share
+        for peak, share in zip(
+            encoder_costs.CARDS['A100'], encoder_costs.REACHED
+        )
+    )
+    hours = [
+        300 * 16 / rate + 700 * (48 / rate + 32 / full)
+        for rate in (full, half)
+    ]
+    assert cells[6] == ' / '.join(f'{x:.1f}' for x in hours)
+    assert encoder_costs.REACHED == pytest.approx([0.148, 0.195], abs=1e-3)
+
+
+def test_a_core_prepares_pairs_of_drawn_images(monkeypatch, capsys):
+    """Every part takes time, but for what chance leaves out."""
+    monkeypatch.setattr(
+        benchmark_data, 'KINDS', dict(PascalVOCDataset=(90, 120, '.jpg', 9.0))
+    )
+    monkeypatch.setattr(
+        benchmark_data, 'pair_gmacs', lambda cfg: (1.0, 1.0, 0.0)
+    )
+    config = CONFIGS / 'deeplabv3plus_r50_voc_1-8.py'
+    monkeypatch.setattr(sys, 'argv', ['data', str(config), '--num', '2'])
+    benchmark_data.main()
+    head, _, *rows = (
+        line[2:-2].split(' | ')
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith('|')
+    )
+    assert [row[2] for row in rows][:2] == ['cv2', 'pillow']
+    for row in rows:
+        row = dict(zip(head, row))
+        spent = [float(row[name]) for name in benchmark_data.NAMES]
+        assert all(spent[:4])
+        speed = float(row['pairs/s, core'])
+        assert speed == pytest.approx(1e3 / sum(spent), rel=0.02)
+        for taken, workers in zip(
+            row['A100, pairs/s'].split(' / '), row['num_workers'].split(' / ')
+        ):
+            assert int(workers) == pytest.approx(int(taken) / speed, abs=1.1)
 
 
 @pytest.mark.parametrize(

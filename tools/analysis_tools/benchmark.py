@@ -7,9 +7,11 @@ import json
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import nullcontext
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Callable, Dict, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 from mmengine.config import Config, DictAction
@@ -18,10 +20,12 @@ from mmengine.config import Config, DictAction
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Time the training step of a config on drawn images '
-        '("step", through data preprocessor, train_step and hooks) and the '
+        '("step", through data preprocessor, train_step and hooks), the '
         'floor ("floor": the student forward and backward on all images of a '
         'batch in one pass, the teachers forward on the unlabeled ones, the '
-        'optimizer), one after the other in each round.'
+        'decoder passes of T-VAT, the optimizer), the released step ("port", '
+        'in float32) and training of mmseg on as many labeled images '
+        '("supervised"), one after the other in each round.'
     )
     parser.add_argument('config', help='of a PSMT model')
     parser.add_argument(
@@ -48,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         choices=['float16', 'bfloat16'],
-        help='autocast of both, needs a GPU',
+        help='autocast of all but the port, needs a GPU',
     )
     for option in '--channels-last', '--compile':
         parser.add_argument(option, action='store_true', help='see SpeedHook')
@@ -93,14 +97,16 @@ from mmseg.models.utils import resize
 from mmseg.registry import DATASETS, LOOPS, MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
+from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import profile, record_function
 from torch.utils.data import Dataset
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mmseg_psmt.engine.hooks import CheckFiniteHook, SpeedHook
 from mmseg_psmt.launch import commit
 from mmseg_psmt.models import psmt
+from mmseg_psmt.models.head_tap import HeadTap
 
 WARM_UP, PROFILED = 3, 6  # rounds, steps
 PARTS = (
@@ -152,65 +158,195 @@ class DrawnPairs(Dataset):
         return self.pairs[pair[0]]
 
 
-class Floor:
-    """What PS-MT cannot do without, with networks of its own."""
+class Nets:
+    """A student, its teachers and their optimizer, apart from PSMT's."""
 
-    def __init__(self, runner: Runner, speed: SpeedHook, batch: dict):
-        model = runner.model
+    def __init__(self, runner: Runner, speed: SpeedHook, optim: dict):
+        model, cfg = runner.model, runner.cfg.model.segmentor
+        self.preprocessor = model.data_preprocessor
         nets = nn.ModuleList(
-            MODELS.build(copy.deepcopy(runner.cfg.model.segmentor))
+            MODELS.build(copy.deepcopy(cfg))
             for _ in range(1 + len(model.teachers))
         )
-        nets = revert_sync_batchnorm(nets).to(model.data_preprocessor.device)
+        nets = revert_sync_batchnorm(nets).to(self.preprocessor.device)
         speed.hasten(nets)
         self.student, *self.teachers = nets
         for teacher in self.teachers:
             teacher.eval().requires_grad_(False)
-        self.optim = build_optim_wrapper(
-            self.student, runner.cfg.optim_wrapper
+        self.optim = build_optim_wrapper(self.student, optim)
+        self.model = model
+        if model.tvat is not None:
+            self.tap = HeadTap(self.student.decode_head, model.tap.site)
+
+    def upsampled(self, logits: Tensor, images: Tensor) -> Tensor:
+        return resize(
+            logits,
+            size=images.shape[2:],
+            mode='bilinear',
+            align_corners=self.student.align_corners,
         )
-        batch = model.data_preprocessor(batch, True)
+
+    def decode(self, judges: List[nn.Module], feat: Tensor) -> Tensor:
+        """Mean logits of some teachers from a feature at T-VAT's place."""
+        logits = (self.tap.decode(net.decode_head, feat) for net in judges)
+        return sum(logits) / len(judges)
+
+
+def stacked_labels(samples: List[SegDataSample]) -> Tensor:
+    return torch.cat([sample.gt_sem_seg.data for sample in samples])
+
+
+class Supervised(Nets):
+    """Stock training of mmseg on as many images, all of them labeled."""
+
+    def __init__(self, runner: Runner, speed: SpeedHook):
+        super().__init__(runner, speed, runner.cfg.optim_wrapper)
+        del self.teachers
+        self.student.data_preprocessor = self.preprocessor
+
+    def __call__(self, batch: dict) -> None:
+        views = batch['labeled'], batch['strong']
+        self.student.train_step(
+            {
+                name: sum((view[name] for view in views), [])
+                for name in views[0]
+            },
+            self.optim,
+        )
+
+
+class Floor(Nets):
+    """What PS-MT cannot do without, and nothing else."""
+
+    def __init__(self, runner: Runner, speed: SpeedHook, batch: dict):
+        super().__init__(runner, speed, runner.cfg.optim_wrapper)
+        batch = self.preprocessor(batch, True)
         images, samples = batch['inputs'], batch['data_samples']
         self.weak = images['weak']
         self.images = torch.cat([images['labeled'], images['strong']])
-        self.labels = torch.cat(
-            [
-                sample.gt_sem_seg.data
-                for sample in samples['labeled'] + samples['strong']
-            ]
-        )
+        self.labels = stacked_labels(samples['labeled'] + samples['strong'])
 
-    def __call__(self, batch: dict) -> None:
+    def __call__(self, batch: dict, tvat: bool = True) -> None:
         student, labeled = self.student, len(self.weak)
+        perturbed = self.tap.perturbed(self.attack) if tvat else nullcontext()
         with self.optim.optim_context(student):
             with torch.no_grad():
                 for teacher in self.teachers:
                     teacher(self.weak)
             feats = student.extract_feat(self.images)
-            logits = [(student.decode_head(feats), self.labels)]
+            with perturbed:
+                logits = [(student.decode_head(feats), self.labels)]
             if student.with_auxiliary_head:
                 feats = [feat[:labeled] for feat in feats]
                 aux = student.auxiliary_head
                 for head in aux if isinstance(aux, nn.ModuleList) else [aux]:
                     logits.append((head(feats), self.labels[:labeled]))
             loss = sum(
-                F.cross_entropy(
-                    resize(
-                        x,
-                        size=labels.shape[1:],
-                        mode='bilinear',
-                        align_corners=student.align_corners,
-                    ),
-                    labels,
-                )
+                F.cross_entropy(self.upsampled(x, self.images), labels)
                 for x, labels in logits
             )
         self.optim.update_params(loss)
 
+    def attack(self, feat: Tensor) -> Tensor:
+        """A gradient by the feature, of as many decodings as T-VAT has."""
+        judges = self.teachers
+        if self.model.tvat_with == 'active':
+            judges = judges[:1]
+        with torch.autocast(feat.device.type, enabled=False):
+            feat = feat.detach().float()
+            with torch.no_grad():
+                clean = self.decode(judges, feat).softmax(1)
+            feat.requires_grad_()
+            for _ in range(getattr(self.model.tvat, 'num_iters', 1)):
+                with torch.enable_grad():
+                    log = self.decode(judges, 1.1 * feat).log_softmax(1)
+                    loss = F.kl_div(log, clean, reduction='sum')
+                (gradient,) = torch.autograd.grad(loss, feat)
+        return gradient
+
+
+class Port(Nets):
+    """The step of the released trainer, written anew from its description.
+
+    In float32 and with separate passes; teachers in training mode; T-VAT
+    judges logits at the size of the images, where the step has it; the EMA
+    goes tensor by tensor; losses and areas of each iteration go to the host.
+    """
+
+    def __init__(self, runner: Runner):
+        optim = dict(runner.cfg.optim_wrapper, type='OptimWrapper')
+        for key in 'dtype', 'loss_scale':  # of AmpOptimWrapper
+            optim.pop(key, None)
+        super().__init__(runner, SpeedHook(), optim)
+        self.rng = np.random.default_rng(0)
+        for teacher in self.teachers:
+            teacher.train()
+
+    def __call__(self, batch: dict) -> None:
+        batch = self.preprocessor(batch, True)
+        images, samples = batch['inputs'], batch['data_samples']
+        weak, strong, valid = (images[x] for x in ('weak', 'strong', 'valid'))
+        with torch.no_grad():
+            targets = sum(
+                self.upsampled(teacher(weak), weak)
+                for teacher in self.teachers
+            ) / len(self.teachers)
+        for mix in self.model.mix:
+            strong, targets, valid = mix(strong, targets, valid, self.rng)
+        labels = stacked_labels(samples['labeled'])
+        known = self.perturbed(images['labeled'])
+        unknown = self.perturbed(strong)
+        sup = F.cross_entropy(known, labels, ignore_index=255)
+        unsup = self.model.consistency(unknown, targets, valid)
+        self.optim.update_params(sup + unsup)
+        student = self.student.state_dict()
+        for name, mean in self.teachers[0].state_dict().items():
+            mean.copy_(0.996 * mean + 0.004 * student[name])
+        self.metrics = [
+            sup.item(),
+            unsup.item(),
+            *self.areas(known, labels),
+            *self.areas(unknown, stacked_labels(samples['weak'])),
+        ]
+
+    def perturbed(self, images: Tensor) -> Tensor:
+        """The student's logits (N, K, H, W) of images (N, 3, H, W)."""
+
+        def unit(d: Tensor) -> Tensor:
+            norm = d.flatten(1).norm(dim=1) + 1e-8
+            return d / norm.view(-1, *[1] * (d.dim() - 1))
+
+        def decode(feat: Tensor) -> Tensor:
+            return self.upsampled(self.decode(self.teachers, feat), images)
+
+        def attack(feat: Tensor) -> Tensor:
+            feat = feat.detach()
+            with torch.no_grad():
+                clean = decode(feat).softmax(1)
+            d = (1e-6 * unit(torch.rand_like(feat) - 0.5)).requires_grad_()
+            with torch.enable_grad():
+                log = decode(feat + d).log_softmax(1)
+                loss = F.kl_div(log, clean, reduction='batchmean')
+            (d,) = torch.autograd.grad(loss, d)
+            return 2 * unit(d)
+
+        tapped = self.model.tvat is not None
+        with self.tap.perturbed(attack) if tapped else nullcontext():
+            return self.upsampled(self.student(images), images)
+
+    def areas(self, logits: Tensor, labels: Tensor) -> List[np.ndarray]:
+        """Intersection and union of each class, on the host."""
+        num, guess = logits.size(1), logits.argmax(1)
+        hit, found, there = (
+            torch.histc(x.float(), num, 0, num - 1)
+            for x in (guess[guess == labels], guess, labels)
+        )
+        return [hit.cpu().numpy(), (found + there - hit).cpu().numpy()]
+
 
 @LOOPS.register_module(force=True)
 class BenchmarkLoop(IterBasedTrainLoop):
-    """Runs the step and the floor in turn and measures them."""
+    """Runs the step and what it is compared with in turn, measuring each."""
 
     def __init__(self, speed: dict, rounds: int, **kwargs):
         super().__init__(max_iters=WARM_UP + rounds + 2 + PROFILED, **kwargs)
@@ -224,9 +360,13 @@ class BenchmarkLoop(IterBasedTrainLoop):
     def run_iter(self, batch: dict) -> None:
         step, number = super().run_iter, self._iter
         if not self.cases:
-            self.cases = dict(
-                step=step, floor=Floor(self.runner, self.speed, batch)
-            )
+            floor = Floor(self.runner, self.speed, batch)
+            plain = partial(floor, tvat=False)
+            self.cases = {'step': step, 'floor': plain}
+            if self.runner.model.tvat is not None:
+                self.cases.update({'floor': floor, 'floor, no T-VAT': plain})
+            self.cases['port'] = Port(self.runner)
+            self.cases['supervised'] = Supervised(self.runner, self.speed)
         if number == WARM_UP + self.rounds:
             self.inspect(batch)
             return
@@ -239,7 +379,12 @@ class BenchmarkLoop(IterBasedTrainLoop):
     def inspect(self, batch: dict) -> None:
         """Arithmetic, and the parts of a step."""
         for name, case in self.cases.items():
-            with FlopCounterMode(display=False) as counter:
+            with FlopCounterMode(
+                display=False,
+                custom_mapping={
+                    torch.ops.aten.convolution_backward: conv_backward_flop
+                },
+            ) as counter:
                 case(batch)
             self.flops[name] = counter.get_total_flops()
         annotate(self.runner)
@@ -248,6 +393,21 @@ class BenchmarkLoop(IterBasedTrainLoop):
                 with record_function('rest'):
                     self.cases['step'](batch)
                     synchronize()
+
+
+def conv_backward_flop(
+    grad: torch.Size,
+    x: torch.Size,
+    weight: torch.Size,
+    *args: Any,
+    out_shape: Any = None,
+) -> int:
+    """Of each gradient as many as forward, with groups, too.
+
+    torch counts the gradient of a weight as if there were no groups.
+    """
+    transposed, wanted = args[4], args[7]
+    return sum(wanted[:2]) * conv_flop_count(x, weight, grad, transposed)
 
 
 def synchronize() -> None:
@@ -410,13 +570,16 @@ def prepare(
 def results(loop: BenchmarkLoop, batch: int) -> dict:
     """What was measured, as plain numbers."""
     cases = {}
-    for name, seconds in loop.seconds.items():
+    for name in loop.cases:
+        seconds = loop.seconds[name]
         ratios = np.divide(seconds, loop.seconds['floor'])
+        to_step = np.divide(seconds, loop.seconds['step'])
         median = float(np.median(seconds))
         cases[name] = dict(
             seconds=median,
             of_floor=float(np.median(ratios)),
             quartiles=np.percentile(ratios, [25, 75]).tolist(),
+            of_step=float(np.median(to_step)),
             images_per_second=2 * batch / median,
             gib=loop.peak[name] / 2**30,
             tflop=loop.flops[name] / 1e12,
@@ -430,14 +593,16 @@ def table(crop: int, batch: int, result: dict) -> str:
         f'Crop {crop}, {batch} labeled + {batch} unlabeled images; the memory '
         'is without weights and state:',
         '',
-        '| | ms | of the floor | quartiles | images/s | GiB | TFLOP |',
-        '|---|--:|--:|--:|--:|--:|--:|',
+        '| | ms | of the floor | quartiles | of the step | images/s | GiB | '
+        'TFLOP |',
+        '|---|--:|--:|--:|--:|--:|--:|--:|',
     ]
     for name, case in result['cases'].items():
         low, high = case['quartiles']
         lines.append(
             f'| {name} | {1e3 * case["seconds"]:.1f} | '
             f'{case["of_floor"]:.3f} | {low:.3f}-{high:.3f} | '
+            f'{case["of_step"]:.3f} | '
             f'{case["images_per_second"]:.2f} | '
             + (f'{case["gib"]:.2f}' if case['gib'] else '–')
             + f' | {case["tflop"]:.3f} |'

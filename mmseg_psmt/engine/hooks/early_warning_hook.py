@@ -134,7 +134,7 @@ class EarlyWarningHook(Hook):
             runner,
             model,
             span,
-            (sure.sum() / counts.sum().clamp(min=1)).item(),
+            (sure.sum() / (sure + unsure).sum().clamp(min=1)).item(),
         )
         names = _class_names(runner, len(sure))
         yield from _share_problems(
