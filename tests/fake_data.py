@@ -1,12 +1,16 @@
-"""Small Pascal VOC and Cityscapes: drawn images in the real layout."""
+"""Small data sets: drawn images in the real layout."""
 
+import io
 import json
 import tarfile
 import zipfile
+from contextlib import redirect_stdout
 from math import ceil
 from pathlib import Path
 from typing import Iterable
+from unittest import mock
 
+import make_shapes
 import numpy as np
 from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from PIL import Image, ImageDraw
@@ -60,6 +64,17 @@ def save_photo(path: Path, ids: np.ndarray, palette: list) -> None:
     Image.fromarray((colors[ids] + noise).clip(0, 255).astype(np.uint8)).save(
         path
     )
+
+
+def fake_shapes(out: Path, num_train: int, num_val: int) -> None:
+    """Draw with ``make_shapes.py``, in this process."""
+    words = ['make_shapes.py', '--out', out]
+    words += ['--num-train', num_train, '--num-val', num_val]
+    with (
+        mock.patch('sys.argv', list(map(str, words))),
+        redirect_stdout(io.StringIO()),
+    ):
+        make_shapes.main()
 
 
 def voc_mask(index: int, void: bool) -> Image.Image:

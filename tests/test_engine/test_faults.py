@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_data import fake_shapes
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from PIL import Image
@@ -28,7 +29,7 @@ HANG = 600  # seconds, far above what a busy machine needs
 
 FAULTY = """
 _base_ = 'tiny.py'
-custom_imports = dict(imports=['mmseg_psmt', 'faults'])
+custom_imports = dict(imports=['mmseg_psmt', 'faults', 'unformatted'])
 custom_hooks = [*_base_.psmt.hooks, dict(type='FaultHook', rank=-1, deeds=@)]
 model = dict(teachers=dict(init='copy'), warmup_iters=1)
 train_cfg = dict(max_iters=1000, val_interval=1000)
@@ -49,19 +50,7 @@ train_dataloader = dict(
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory):
     out = tmp_path_factory.mktemp('drawn') / 'shapes'
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            out,
-            '--num-train',
-            '48',
-            '--num-val',
-            '4',
-        ],
-        check=True,
-    )
+    fake_shapes(out, 48, 4)
     return out
 
 

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 import torch
+from fake_data import fake_shapes
 from mmengine import Config
 from mmseg.apis import inference_model, init_model
 from mmseg.registry import MODELS
@@ -18,7 +20,7 @@ from mmseg.registry import MODELS
 REPO = Path(__file__).resolve().parents[2]
 TINY = f"""
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
-custom_imports = dict(imports=['mmseg_psmt', 'rank_dump'])
+custom_imports = dict(imports=['mmseg_psmt', 'rank_dump', 'unformatted'])
 custom_hooks = [*_base_.custom_hooks, dict(type='RankDumpHook')]
 model = dict(
     segmentor=dict(
@@ -41,19 +43,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=3))
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
-    run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            root / 'shapes',
-            '--num-train',
-            48,
-            '--num-val',
-            6,
-        ],
-        root,
-    )
+    fake_shapes(root / 'shapes', 48, 6)
     (root / 'tiny.py').write_text(TINY)
     return root
 
@@ -66,33 +56,42 @@ def trained(root):
     return root / 'run'
 
 
-def run(words, root):
+def run(words, root, start=processes.run, **options):
     """Output of a command that must succeed."""
-    env = {
-        **os.environ,
-        'PSMT_DATA': str(root),
-        'OMP_NUM_THREADS': '1',
-        'PORT': '29713',
-        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-        'PYTHONPATH': f'{REPO / "tests"}:{os.environ.get("PYTHONPATH", "")}',
-    }
-    done = subprocess.run(
+    done = start(
         list(map(str, words)),
         cwd=root,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
+        env={
+            **os.environ,
+            'PSMT_DATA': str(root),
+            'OMP_NUM_THREADS': '1',
+            'PORT': '29713',
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+            'PYTHONPATH': ':'.join(
+                [f'{REPO}/tests', os.environ.get('PYTHONPATH', '')]
+            ),
+        },
+        **options,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
 
-def train(root, *options):
+def shell(words, root):
+    """Likewise, of any command, in a new interpreter."""
     return run(
-        [sys.executable, REPO / 'tools/train.py', 'tiny.py', *options], root
+        words,
+        root,
+        subprocess.run,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
     )
+
+
+def train(root, *options):
+    return run([REPO / 'tools/train.py', 'tiny.py', *options], root)
 
 
 def evaluate(root, trained, *options):
@@ -100,7 +99,6 @@ def evaluate(root, trained, *options):
     out = root / f'tested{len(list(root.iterdir()))}'
     run(
         [
-            sys.executable,
             REPO / 'tools/test.py',
             'tiny.py',
             trained / 'iter_6.pth',
@@ -215,10 +213,8 @@ def test_the_end_of_the_log_says_how_to_test(root, trained):
     command = re.search(r'^test: +(.*)$', ending, re.M)[1]
     assert command.endswith(' run/tiny.py run/iter_6.pth')
     assert f'{REPO}/tools/test.py ' in command
-    run(shlex.split(command), root)
-    table = run(
-        [sys.executable, REPO / 'tools/analysis_tools/results.py', 'run'], root
-    )
+    shell(shlex.split(command), root)
+    table = run([REPO / 'tools/analysis_tools/results.py', 'run'], root)
     assert f'| {last["mIoU"]:.2f} |' in table
 
 
@@ -266,7 +262,7 @@ def pretrained(root):
 def ranks(root, pretrained):
     """What two processes begin and end with."""
     init = 'model.segmentor.backbone.init_cfg'
-    run(
+    shell(
         [
             REPO / 'tools/dist_train.sh',
             'tiny.py',
@@ -328,7 +324,6 @@ def test_no_thread_of_a_rank_can_abort_its_exit(root, ranks, rank):
 def test_a_checkpoint_of_two_ranks_exports(root, ranks):
     out = run(
         [
-            sys.executable,
             REPO / 'tools/export.py',
             root / 'ranks/iter_6.pth',
             root / 'exported.pth',
@@ -340,7 +335,7 @@ def test_a_checkpoint_of_two_ranks_exports(root, ranks):
 
 
 def test_two_ranks_test_like_one_and_the_first_writes_it(root, trained):
-    run(
+    shell(
         [
             REPO / 'tools/dist_test.sh',
             'tiny.py',
@@ -379,7 +374,6 @@ def test_the_config_of_the_readme_trains(root):
         shutil.copy(image, root / 'photos')
     run(
         [
-            sys.executable,
             REPO / 'tools/train.py',
             'mine.py',
             '--cfg-options',
