@@ -6,6 +6,18 @@ import pytest
 from mmengine.logging import MMLogger
 
 op_stubs.install()
+SLOW = (
+    'test_docs',
+    'test_faults',
+    'test_train_and_test',
+    'test_results',
+    'test_resume',
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the slow files, so that no process waits for one."""
+    items.sort(key=lambda item: item.path.stem not in SLOW)
 
 
 def pytest_runtest_setup(item):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Iterable
 from unittest import mock
 
-import make_shapes
 import numpy as np
 from mmseg.datasets import CityscapesDataset, PascalVOCDataset
 from PIL import Image, ImageDraw
@@ -67,7 +66,9 @@ def save_photo(path: Path, ids: np.ndarray, palette: list) -> None:
 
 
 def fake_shapes(out: Path, num_train: int, num_val: int) -> None:
-    """Draw with ``make_shapes.py``, in this process."""
+    """Draw with ``make_shapes.py``, in this process of pytest."""
+    import make_shapes
+
     words = ['make_shapes.py', '--out', out]
     words += ['--num-train', num_train, '--num-val', num_val]
     with (
