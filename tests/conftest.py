@@ -34,10 +34,9 @@ def pytest_runtest_setup(item):
 
 
 def pytest_collection_finish():
-    """Leave all that was imported to no collector of garbage.
+    """Keep the garbage collector from all that was imported.
 
-    mmengine collects it for each data set that it builds, which took half of
-    the time.
+    mmengine calls it for each data set that it builds.
     """
     gc.collect()
     gc.freeze()
