@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from contextlib import chdir, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -66,13 +66,14 @@ def forked(root, *words):
 
     out = io.StringIO()
     with (
-        mock.patch('sys.argv', ['reproduce.py', *map(str, words)]),
-        mock.patch('subprocess.run', run),
+        pytest.MonkeyPatch.context() as patch,
         mock.patch.dict(os.environ, PSMT_DATA=str(root)),
-        chdir(root),
         redirect_stdout(out),
         pytest.raises(SystemExit) as end,
     ):
+        patch.setattr('sys.argv', ['reproduce.py', *map(str, words)])
+        patch.setattr('subprocess.run', run)
+        patch.chdir(root)
         reproduce.main()
     return end.value.code, out.getvalue()
 

@@ -50,8 +50,9 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(root):
-    """Work dir of a finished training."""
-    said = train(root, '--work-dir', root / 'run')
+    """Work dir of a finished training, as a new interpreter did it."""
+    words = [sys.executable, REPO / 'tools/train.py', 'tiny.py']
+    said = shell([*words, '--work-dir', root / 'run'], root)
     (root / 'said.txt').write_text(said)
     return root / 'run'
 
@@ -88,10 +89,6 @@ def shell(words, root):
         text=True,
         timeout=600,
     )
-
-
-def train(root, *options):
-    return run([REPO / 'tools/train.py', 'tiny.py', *options], root)
 
 
 def evaluate(root, trained, *options):
@@ -386,12 +383,7 @@ def test_the_config_of_the_readme_trains(root):
     assert steps[1]['step'] == 2
     assert 'unsup.loss' in steps[1] and 'unsup.correct' not in steps[1]
     run(
-        [
-            sys.executable,
-            REPO / 'tools/export.py',
-            'work_dirs/mine/iter_2.pth',
-            'plain.pth',
-        ],
+        [REPO / 'tools/export.py', 'work_dirs/mine/iter_2.pth', 'plain.pth'],
         root,
     )
     assert 'psmt' not in (root / 'plain.py').read_text()
