@@ -11,6 +11,7 @@ import bench
 import pytest
 import torch
 from analysis_tools import results
+from fake_data import fake_shapes
 from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -36,19 +37,7 @@ def mine(tmp_path_factory):
     for name in ('configs', 'tools'):
         (root / name).symlink_to(REPO / name)
     shapes = root / 'shapes'
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            shapes,
-            '--num-train',
-            '40',
-            '--num-val',
-            '4',
-        ],
-        check=True,
-    )
+    fake_shapes(shapes, 40, 4)
     for part, wanted in (('train', 'train_0000?'), ('val', 'val_*')):
         for kind, source in (
             ('images', 'JPEGImages'),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_data import fake_cityscapes
+from fake_data import fake_cityscapes, fake_shapes
 from mmengine import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
@@ -696,21 +696,7 @@ def data(tmp_path_factory):
     """Drawn images, no multiples of a patch, in the trees of the data sets."""
     root = tmp_path_factory.mktemp('data')
     voc = root / 'VOCdevkit/VOC2012'
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            voc,
-            '--num-train',
-            '48',
-            '--num-val',
-            '4',
-            '--size',
-            '72',
-        ],
-        check=True,
-    )
+    fake_shapes(voc, 48, 4, size=72)
     (voc / 'SegmentationClassAug').symlink_to('SegmentationClass')
     (voc / 'ImageSets/Segmentation/semi/hq').mkdir()
     (voc / 'ImageSets/Segmentation/semi/hq/92').symlink_to('../1_8')

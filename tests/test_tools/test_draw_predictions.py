@@ -2,13 +2,14 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import draw_predictions
 import numpy as np
+import processes
 import pytest
+from fake_data import fake_shapes
 from mmengine.config import Config
 from PIL import Image
 
@@ -34,26 +35,13 @@ visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv('PSMT_DATA', str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    call(
-        'dataset_converters/make_shapes',
-        '--out',
-        'shapes',
-        '--num-train',
-        40,
-        '--num-val',
-        5,
-    )
+    fake_shapes('shapes', 40, 5)
     (tmp_path / 'plain.py').write_text(CONFIG)
     return tmp_path
 
 
 def call(tool, *words):
-    done = subprocess.run(
-        [sys.executable, REPO / f'tools/{tool}.py', *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    done = processes.run([REPO / f'tools/{tool}.py', *words])
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
