@@ -148,7 +148,8 @@ def serve():
     os.environ.clear()
     os.environ.update(request['env'])
     os.chdir(request['cwd'])
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), requests.detach())
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
