@@ -267,6 +267,9 @@ def recipe(name):
         CONFIGS / f'{name}.py', import_custom_modules=False
     ).model
     cfg.segmentor.pretrained = None
+    for stage in cfg.segmentor.backbone.get('extra', {}).values():
+        # one block of HRNet is as good as another
+        stage.update(num_modules=1, num_blocks=(1,) * stage.num_branches)
     cfg.data_preprocessor = dict(
         cfg.get('data_preprocessor') or {}, size=(SIZE, SIZE)
     )
@@ -275,7 +278,6 @@ def recipe(name):
 
 RECIPES = [
     'deeplabv3plus_r50_voc_1-8',
-    'deeplabv3plus_r50_cityscapes_1-8',
     SHAPES,
     'pspnet_r50_voc_1-8',
     'segformer_mit-b0_voc_1-8',
@@ -301,7 +303,9 @@ def test_a_step_of_a_recipe_waits_for_nothing(name):
         dict(mix=[]),
         dict(
             mix=[
-                dict(type='TeacherGuidedCutMix', num_boxes=3),
+                dict(
+                    type='TeacherGuidedCutMix', num_boxes=3, area=(0.25, 0.5)
+                ),
                 dict(type='RandomZoom'),
             ]
         ),
