@@ -50,7 +50,7 @@ def forbid_code_in_checkpoints() -> None:
 
 @contextmanager
 def whole_checkpoints(all_of_them: bool) -> Iterator[None]:
-    """Context in which no runner leaves a model random without an error.
+    """Context in which a checkpoint that leaves weights random is an error.
 
     See :func:`require_weights`.
 
@@ -195,7 +195,7 @@ def run_mmseg_tool(name: str) -> None:
 
 
 def commit() -> str:
-    """Of the git checkout that this is; empty where it is none.
+    """The commit of this git checkout; empty if it is none.
 
     With a g, or 12e4567 would be read as a number.
     """
@@ -205,7 +205,7 @@ def commit() -> str:
 
 
 def _git(*words: str) -> str:
-    """What git says of this folder; nothing where it is no checkout."""
+    """Output of git in this folder; empty if it is no checkout."""
     if not shutil.which('git'):
         return ''
     return subprocess.run(

@@ -15,7 +15,7 @@ from mmengine.registry import Registry
 def require(
     name: str, value: Any, rule: str, fine: Callable[[Any], bool]
 ) -> None:
-    """Refuse an option that is not fine.
+    """Refuse an option whose value breaks a rule.
 
     Args:
         name (str): Of the option, for the message.
@@ -35,7 +35,7 @@ def require(
 
 
 def require_whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number of at least ``least``."""
+    """Refuse all but a whole number of at least ``least``."""
     require(
         name,
         value,
@@ -47,7 +47,7 @@ def require_whole(name: str, value: Any, least: int) -> None:
 def require_number(
     name: str, value: Any, least: float, most: float = inf
 ) -> None:
-    """Refuse what is no finite number from ``least`` to ``most``."""
+    """Refuse all but a finite number from ``least`` to ``most``."""
     rule = (
         f'a finite number of at least {least}'
         if most == inf
@@ -62,7 +62,7 @@ def require_number(
 
 
 def require_positive(name: str, value: Any) -> None:
-    """Refuse what is no finite number above 0."""
+    """Refuse all but a finite number above 0."""
     require(
         name,
         value,
@@ -72,7 +72,7 @@ def require_positive(name: str, value: Any) -> None:
 
 
 def require_range(name: str, value: Any, most: float = inf) -> None:
-    """Refuse what is not two finite numbers 0 < low <= high <= ``most``."""
+    """Refuse all but two finite numbers 0 < low <= high <= ``most``."""
     rule = '0 < low <= high' + ('' if most == inf else f' <= {most}')
     require(
         name,

@@ -41,11 +41,11 @@ NOISE = (
     'Could not import OneDL',
     'Fail to import ``MultiScaleDeformableAttention``',
     'The draw is False',
-    'When align_corners=True, the output would more aligned',
     '.*instance named of visualizer has been created',
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'The prefix is not set in metric class',
+    '``build_loss`` would be deprecated',
 )
 
 

@@ -1,3 +1,4 @@
+import gc
 from importlib.util import find_spec
 
 import op_stubs
@@ -5,6 +6,18 @@ import pytest
 from mmengine.logging import MMLogger
 
 op_stubs.install()
+SLOW = (
+    'test_docs',
+    'test_faults',
+    'test_train_and_test',
+    'test_results',
+    'test_resume',
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the slow files, so that no process waits for one."""
+    items.sort(key=lambda item: item.path.stem not in SLOW)
 
 
 def pytest_runtest_setup(item):
@@ -18,6 +31,15 @@ def pytest_runtest_setup(item):
             'mmpretrain imports torchvision, which is not installed: '
             "run 'make test-mmpretrain'"
         )
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector from all that was imported.
+
+    mmengine calls it for each data set that it builds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,14 @@
-"""Small Pascal VOC and Cityscapes: drawn images in the real layout."""
+"""Small data sets: drawn images in the real layout."""
 
+import io
 import json
 import tarfile
 import zipfile
+from contextlib import redirect_stdout
 from math import ceil
 from pathlib import Path
 from typing import Iterable
+from unittest import mock
 
 import numpy as np
 from mmseg.datasets import CityscapesDataset, PascalVOCDataset
@@ -60,6 +63,21 @@ def save_photo(path: Path, ids: np.ndarray, palette: list) -> None:
     Image.fromarray((colors[ids] + noise).clip(0, 255).astype(np.uint8)).save(
         path
     )
+
+
+def fake_shapes(
+    out: Path, num_train: int, num_val: int, size: int = 64
+) -> None:
+    """Draw with ``make_shapes.py``, in this process of pytest."""
+    import make_shapes
+
+    words = ['make_shapes.py', '--out', out]
+    words += ['--num-train', num_train, '--num-val', num_val, '--size', size]
+    with (
+        mock.patch('sys.argv', list(map(str, words))),
+        redirect_stdout(io.StringIO()),
+    ):
+        make_shapes.main()
 
 
 def voc_mask(index: int, void: bool) -> Image.Image:

@@ -322,14 +322,10 @@ def test_features_of_camvid_lie_above_their_pixels(path):
             if step.type == 'Resize'
         ]
     assert len(sizes) > 4
-    stride = (
-        math.prod(
-            cfg.model.get('segmentor', cfg.model).backbone.get(
-                'strides', (1, 2, 2, 2, 1, 2, 1)
-            )
-        )
-        * 2
-    )  # that of the stem
+    backbone = cfg.model.get('segmentor', cfg.model).backbone
+    stride = backbone.get('output_stride') or 2 * math.prod(  # of the stem
+        backbone.get('strides', (1, 2, 2, 2, 1, 2, 1))
+    )
     for size in (
         cfg.crop_size,
         *(mmcv.rescale_size((480, 360), tuple(size)) for size in sizes),

@@ -11,6 +11,7 @@ import bench
 import pytest
 import torch
 from analysis_tools import results
+from fake_data import fake_shapes
 from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -36,19 +37,7 @@ def mine(tmp_path_factory):
     for name in ('configs', 'tools'):
         (root / name).symlink_to(REPO / name)
     shapes = root / 'shapes'
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            shapes,
-            '--num-train',
-            '40',
-            '--num-val',
-            '4',
-        ],
-        check=True,
-    )
+    fake_shapes(shapes, 40, 4)
     for part, wanted in (('train', 'train_0000?'), ('val', 'val_*')):
         for kind, source in (
             ('images', 'JPEGImages'),
@@ -184,6 +173,7 @@ PAGES = [
     REPO / 'README.md',
     REPO / 'configs/psmt/README.md',
     *sorted((REPO / 'docs').glob('*.md')),
+    REPO / '.github/pull_request_template.md',
 ]
 
 
@@ -231,6 +221,21 @@ def test_tests_that_a_page_names_exist(page):
 
 def test_the_readme_is_short():
     assert len(PAGES[0].read_text().splitlines()) <= 120
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_results():
+    rows = [
+        line
+        for line in PAGES[0].read_text().splitlines()
+        if re.search(r'\| [+-]\d+\.\d\d \|$', line)
+    ]
+    assert rows
+    page = (REPO / 'docs/results.md').read_text().splitlines()
+    for row in rows:
+        numbers = re.findall(r'\d+\.\d\d', row)
+        assert any(
+            all(number in line for number in numbers) for line in page
+        ), row
 
 
 def labels():

@@ -2,13 +2,13 @@
 
 import os
 import runpy
-import subprocess
 import sys
 from functools import reduce
 from pathlib import Path
 
 import pytest
 import torch
+from fake_data import fake_shapes
 from mmengine import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -54,19 +54,7 @@ def data(tmp_path_factory):
     """Drawn images in the tree of VOC."""
     root = tmp_path_factory.mktemp('data')
     voc = root / 'VOCdevkit/VOC2012'
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            voc,
-            '--num-train',
-            '48',
-            '--num-val',
-            '4',
-        ],
-        check=True,
-    )
+    fake_shapes(voc, 48, 4)
     (voc / 'SegmentationClassAug').symlink_to('SegmentationClass')
     return root
 

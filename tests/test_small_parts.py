@@ -372,24 +372,24 @@ def test_prob_is_the_share_of_changed_images(kind):
 
 
 def test_brightness_is_a_factor_within_its_range():
-    grey, factors = np.full((4, 4, 3), 100, np.uint8), []
+    gray, factors = np.full((4, 4, 3), 100, np.uint8), []
     jitter = ColorJitter(0.5, 0.0, 0.0, 0.0, prob=1.0)
     np.random.seed(0)
     for _ in range(200):
-        img = jitter(dict(img=grey.copy()))['img']
+        img = jitter(dict(img=gray.copy()))['img']
         assert (img == img[0, 0, 0]).all()
         factors.append(img[0, 0, 0] / 100)
     assert 0.48 < min(factors) < 0.6 and 1.4 < max(factors) < 1.52
 
 
-def test_saturation_and_hue_leave_grey_alone():
-    grey = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    grey[:] = grey[..., :1]
+def test_saturation_and_hue_leave_gray_alone():
+    gray = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    gray[:] = gray[..., :1]
     jitter = ColorJitter(0.0, 0.0, 0.5, 0.25, prob=1.0)
     np.random.seed(0)
     for _ in range(10):
         np.testing.assert_allclose(
-            jitter(dict(img=grey.copy()))['img'].astype(int), grey, atol=1
+            jitter(dict(img=gray.copy()))['img'].astype(int), gray, atol=1
         )
 
 

@@ -1,3 +1,4 @@
+import os
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, requires
@@ -11,7 +12,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from mmseg_psmt import stack
+from mmseg_psmt import launch, stack
 
 REPO = Path(__file__).resolve().parents[1]
 STOCK = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmsegmentation': '1.2.2'}
@@ -106,6 +107,35 @@ def test_an_import_says_what_is_not_known_to_be_noise(capsys):
     assert [str(one.message) for one in warned] == ['Not a draw']
 
 
+def test_a_torch_that_cannot_refuse_code_is_warned_of(monkeypatch):
+    monkeypatch.delattr(torch.serialization, 'add_safe_globals')
+    stack.allow_checkpoint_globals()
+    with pytest.warns(UserWarning, match='2.4'):
+        launch.forbid_code_in_checkpoints()
+    assert not os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
+
+
+class Old(torch.nn.Module):
+    """A module of torch 2.1, which has the hook under its private name."""
+
+    @property
+    def register_load_state_dict_pre_hook(self):
+        raise AttributeError
+
+
+@pytest.mark.parametrize('kind', [torch.nn.Module, Old])
+def test_a_hook_before_loading_on_each_torch(kind):
+    module, seen = kind(), []
+    module.weight = torch.nn.Parameter(torch.zeros(1))
+    handle = stack.before_loading(
+        module, lambda who, state, prefix, *args: seen.append((who, prefix))
+    )
+    module.load_state_dict(dict(weight=torch.ones(1)))
+    handle.remove()
+    module.load_state_dict(dict(weight=torch.ones(1)))
+    assert seen == [(module, '')]
+
+
 def pins(file):
     """Versions by distribution."""
     pinned = [
@@ -146,7 +176,7 @@ def test_hue_turns_by_its_share_of_the_circle(turn):
     image = np.random.default_rng(0).integers(
         256, size=(16, 16, 3), dtype=np.uint8
     )
-    image[..., 0] //= 4  # no grey
+    image[..., 0] //= 4  # no gray
     turned = stack.adjust_hue(image, turn)
     before, after = (
         cv2.cvtColor(part.astype(np.float32) / 255, cv2.COLOR_BGR2HSV)

@@ -59,5 +59,10 @@ for seed in "$@"; do
     RUNS+=("$S" "$P")
 done
 echo
-python tools/analysis_tools/results.py "${RUNS[@]}" --plot $OUT/curves.png
+python tools/analysis_tools/results.py "${RUNS[@]}" --plot $OUT/curves.png |
+    tee $OUT/results.md
+awk -F ' *[|] *' '
+    NR == 1 { for (i = 1; i <= NF; i++) if ($i == "gain") gain = i }
+    $gain ~ /^[+-][0-9]/ { print "PS-MT vs. labels alone: " $gain " mIoU" }
+    ' $OUT/results.md
 echo "pseudo labels: $(ls -t "$P"/*/vis_data/vis_image/*.png | head -n 1)"

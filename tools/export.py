@@ -157,6 +157,19 @@ def reads_colors(cfg: Any) -> bool:
     return isinstance(cfg, list) and any(map(reads_colors, cfg))
 
 
+def without_scope(cfg: Any) -> Any:
+    """A config without the scope that bases of this package leave in it."""
+    if isinstance(cfg, dict):
+        return {
+            key: without_scope(value)
+            for key, value in cfg.items()
+            if (key, value) != ('_scope_', 'mmseg_psmt')
+        }
+    if isinstance(cfg, (list, tuple)):
+        return type(cfg)(map(without_scope, cfg))
+    return cfg
+
+
 def plain_config(cfg: Config) -> Config:
     """Config of the segmentor alone, to test it and to predict with it."""
     model = cfg.model.segmentor
@@ -193,7 +206,7 @@ def plain_config(cfg: Config) -> Config:
             **cfg.get('custom_imports', {}),
             'imports': imports,
         }
-    return Config(dict(model=model, **plain))
+    return Config(without_scope(dict(model=model, **plain)))
 
 
 def test(cfg: Config, checkpoint: Path, work_dir: str) -> float:

@@ -926,7 +926,7 @@ def convert(args: argparse.Namespace) -> Tuple[Written, Written]:
         f'PS-MT on {args.config.name}, see docs/custom_data.md. Its '
         f'supervised twin is {twin.path.name}.',
         twin.path if changes else args.config,
-        PSMT,
+        *([] if 'psmt' in cfg else [PSMT]),
     )
     return twin, out
 

@@ -13,6 +13,7 @@ strong = [
     dict(type='RandomGaussianBlur'),
     dict(type='PackSegInputs'),
 ]
+views = dict(type='MultiView', weak=weak, strong=strong)
 psmt = dict(
     imports=dict(imports=['mmseg_psmt'], allow_failed_imports=False),
     model=dict(
@@ -45,6 +46,15 @@ psmt = dict(
     evaluator=dict(type='TeacherStudentIoUMetric'),
     sampler=dict(type='PairSampler'),
     labeled_views=dict(type='MultiView', labeled=strong, labeled_weak=weak),
-    unlabeled_views=dict(type='MultiView', weak=weak, strong=strong),
+    unlabeled_views=views,
+    photos=dict(
+        type='UnlabeledFolder',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='RandomCrop', crop_size=None),  # set it
+            dict(type='RandomFlip', prob=0.5),
+            views,
+        ],
+    ),
 )
-del weak, strong  # a config may have such names
+del weak, strong, views  # a config may have such names

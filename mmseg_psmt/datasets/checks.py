@@ -63,7 +63,7 @@ def image_file(info: dict) -> str:
 
 
 def leaks(kind: str, training: Dataset, validation: Dataset) -> Iterator[str]:
-    """Images that stand in the validation, too, or a copy of which does."""
+    """Images of which the validation has the file, or a copy."""
     held_out = {image_file(info) for _, info in infos(validation)}
     sizes = defaultdict(list)
     for path in held_out:
@@ -216,7 +216,7 @@ def metric_problems(
 def pipeline_problems(
     pairs: SemiSegDataset, validation: Optional[Dataset] = None
 ) -> Iterator[str]:
-    """What transforms do to images that they should not.
+    """Faults of transforms, found by what they do to images.
 
     Args:
         pairs (SemiSegDataset): The images to train on.
@@ -250,7 +250,7 @@ LARGE = 2**26  # bytes of a batch that is looked at; as float32 four times
 def batch_problems(
     pairs: SemiSegDataset, preprocess: Callable, one_pass: bool, patch: int = 1
 ) -> Iterator[str]:
-    """What keeps a few pairs from being a batch.
+    """Reasons why a few pairs cannot be a batch.
 
     Args:
         pairs (SemiSegDataset): The images to train on.
@@ -410,7 +410,7 @@ def turned(leaf: Dataset, info: dict) -> int:
 
 
 def is_cut(leaf: Dataset, info: dict) -> bool:
-    """Whether a mask has ids that mmseg, which reads 8 bits, makes others."""
+    """Whether a mask has ids that do not fit the 8 bits that mmseg reads."""
     if not any(
         type(step) is LoadAnnotations for step in leaf.pipeline.transforms
     ):

@@ -40,7 +40,7 @@ def source(leaf: Dataset) -> str:
 
 
 def infos(dataset: Dataset) -> Iterator[Tuple[Dataset, dict]]:
-    """Every entry of a data set, with the leaf that it stands in."""
+    """Every entry of a data set, with the leaf that holds it."""
     for leaf in leaves(dataset):
         for i in range(len(leaf)):
             yield leaf, leaf.get_data_info(i)
@@ -176,7 +176,7 @@ DECODING = Budget(2**29)
 def verified(leaf: BaseSegDataset, info: dict) -> Iterator[None]:
     """Context to load an image in, once PIL has decoded it.
 
-    OpenCV 4 fills the rest of a truncated JPEG with grey and says nothing.
+    OpenCV 4 fills the rest of a truncated JPEG with gray, without a warning.
     Formats that PIL does not know are left to the loader. Images that are
     decoded in threads meanwhile have 512 MiB together.
 
@@ -227,7 +227,7 @@ def _pool(process: int) -> ThreadPoolExecutor:
 
 
 def in_threads(call: Callable[[Any], Any], items: Iterable) -> list:
-    """Results of ``call`` for each item, in threads that stay.
+    """Results of ``call`` for each item, in threads that never end.
 
     A thread that ends holds a lock of OpenCV for a moment more, and a loader
     worker that is forked right then would wait for it forever.

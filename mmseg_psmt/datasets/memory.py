@@ -49,7 +49,7 @@ class Memory:
         find: Callable[[int], dict],
         worth: Callable[[dict], bool] = bool,
     ) -> List[dict]:
-        """Findings of an earlier run, or of now.
+        """Findings of an earlier run, or new ones.
 
         Args:
             files (Sequence[Sequence[str]]): The paths that each depends on.

@@ -131,7 +131,7 @@ class UnlabeledFolder(BaseSegDataset):
         ]
 
     def filter_data(self) -> List[dict]:
-        """Decode every image once; without the broken ones."""
+        """Decode every image once, and leave out the broken ones."""
         images = self.data_list
         others = ', '.join(f'{n} of {s}' for s, n in self.others.items())
         print_log(

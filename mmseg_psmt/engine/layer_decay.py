@@ -20,7 +20,9 @@ _TOKENS = re.compile(r'(^|\.)(\w+_token|\w*pos_embed)$')
 class PSMTLayerDecayOptimizerConstructor(
     LearningRateDecayOptimizerConstructor
 ):
-    """:class:`LearningRateDecayOptimizerConstructor` for each net of PSMT.
+    """:class:`LearningRateDecayOptimizerConstructor` for the nets of PSMT.
+
+    And for a plain segmentor, so that a supervised twin has the same rates.
 
     The parent finds the layer of a parameter by a name that begins with
     ``backbone``, and knows ConvNeXt, BEiT and MAE. Any other backbone, of
@@ -35,8 +37,8 @@ class PSMTLayerDecayOptimizerConstructor(
     def add_params(
         self, params: List[dict], module: nn.Module, **kwargs
     ) -> None:
-        nets = [module.segmentor]
-        if module.teachers.warming_up:
+        nets = [getattr(module, 'segmentor', module)]
+        if hasattr(module, 'teachers') and module.teachers.warming_up:
             nets += module.teachers
         for net in nets:
             kind = type(net.backbone).__name__

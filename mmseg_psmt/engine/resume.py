@@ -20,7 +20,7 @@ _PROGRESS = (
 
 
 def follow_config(runner: Runner, checkpoint: dict) -> None:
-    """Let a resumed training heed what its config says of the optimizer.
+    """Apply the optimizer settings of the config to a resumed training.
 
     mmengine takes learning rate, momentum, weight decay and schedule from
     the checkpoint, whatever the config says now. Where they differ, here the
@@ -132,7 +132,7 @@ def warn_of_standstill(runner: Runner) -> None:
 
 
 def _names(runner: Runner) -> List[str]:
-    """Settings of an optimizer that a config means, not its own progress."""
+    """Settings of an optimizer that a config has, without its progress."""
     cfg = runner.cfg.get('optim_wrapper') or {}
     given = cfg.get('optimizer') if isinstance(cfg, dict) else None
     given = [*given] if isinstance(given, dict) else []
@@ -142,7 +142,7 @@ def _names(runner: Runner) -> List[str]:
 
 
 def _setting(group: dict, name: str) -> Any:
-    """What a group began with, before any schedule."""
+    """Value that a group began with, before any schedule."""
     value = group.get(f'initial_{name}', group[name])
     return [*value] if isinstance(value, (list, tuple)) else value
 

@@ -101,7 +101,7 @@ def conf_ce(
 
 @MODELS.register_module()
 class ConfCELoss(nn.Module):
-    """:func:`conf_ce` with its numbers.
+    """:func:`conf_ce` with its options.
 
     Args:
         threshold (float): Least confidence of a pixel that counts, in

@@ -1,4 +1,4 @@
-"""What PS-MT knows of backbones, whoever wrote them."""
+"""Backbones of mmseg, mmpretrain and timm: freezing, sizes, weights."""
 
 import re
 from contextlib import contextmanager

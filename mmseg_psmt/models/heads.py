@@ -1,4 +1,4 @@
-"""What PS-MT knows of mmseg's decode heads; no other module names one."""
+"""The decode heads of mmseg; no other module names one."""
 
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 

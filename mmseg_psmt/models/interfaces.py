@@ -228,7 +228,7 @@ def _accepts(takes: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
 
 
 def _numbers(*shape: int) -> Tensor:
-    """Of both signs and all kinds, without a draw of random ones."""
+    """Varied numbers of both signs, which draw no random ones."""
     return torch.arange(float(np.prod(shape))).mul(0.7).sin().view(shape)
 
 
@@ -239,7 +239,7 @@ def _probe(
     check: Callable[[Any], bool],
     rule: str,
 ) -> None:
-    """Run a copy of a part on small tensors, which one device must bear."""
+    """Run a copy of a part on small tensors; it must work on one device."""
     why = 'it returns something else'
     for device in ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]:
         try:

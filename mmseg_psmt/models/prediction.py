@@ -12,7 +12,7 @@ from torch import Tensor
 def mean_logits(
     nets: Sequence[nn.Module], logits_of: Callable[[nn.Module], Tensor]
 ) -> Tensor:
-    """Mean over segmentors of what ``logits_of`` says of each."""
+    """Mean over segmentors of the logits that ``logits_of`` returns."""
     return torch.stack([logits_of(net) for net in nets]).mean(dim=0)
 
 

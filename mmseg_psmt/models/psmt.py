@@ -383,7 +383,7 @@ class PSMT(BaseSegmentor):
         self.teachers.init_from(self.segmentor)
 
     def train(self, mode: bool = True) -> 'PSMT':
-        """A frozen backbone stays in eval, dropout included."""
+        """Keep a frozen backbone in eval, dropout included."""
         super().train(mode)
         if self.freeze_backbone:
             self.segmentor.backbone.eval()

@@ -119,7 +119,7 @@ def t_vat(
 
 @MODELS.register_module()
 class TVAT(nn.Module):
-    """:func:`t_vat` with its numbers.
+    """:func:`t_vat` with its options.
 
     Args:
         xi (float): Step of the finite difference. Defaults to 0.1.

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
+from fake_data import fake_shapes
 from mmseg.registry import DATASETS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from PIL import Image
@@ -28,7 +30,7 @@ HANG = 600  # seconds, far above what a busy machine needs
 
 FAULTY = """
 _base_ = 'tiny.py'
-custom_imports = dict(imports=['mmseg_psmt', 'faults'])
+custom_imports = dict(imports=['mmseg_psmt', 'faults', 'unformatted'])
 custom_hooks = [*_base_.psmt.hooks, dict(type='FaultHook', rank=-1, deeds=@)]
 model = dict(teachers=dict(init='copy'), warmup_iters=1)
 train_cfg = dict(max_iters=1000, val_interval=1000)
@@ -49,19 +51,7 @@ train_dataloader = dict(
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory):
     out = tmp_path_factory.mktemp('drawn') / 'shapes'
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            out,
-            '--num-train',
-            '48',
-            '--num-val',
-            '4',
-        ],
-        check=True,
-    )
+    fake_shapes(out, 48, 4)
     return out
 
 
@@ -72,64 +62,68 @@ def root(shapes, tmp_path):
     return tmp_path
 
 
-def alive(root):
+def alive(root, session):
     """Processes that ``train`` started, however far down."""
     found = []
     for folder in Path('/proc').glob('[0-9]*'):
         try:
-            if (
-                f'PSMT_DATA={root}\0'.encode()
-                in (folder / 'environ').read_bytes()
-            ):
-                found.append(folder.name)
+            stat = (folder / 'stat').read_text().rpartition(')')[2].split()
+            environ = (folder / 'environ').read_bytes()
         except OSError:  # it has just ended
             continue
+        if stat[0] != 'Z' and (
+            stat[3] == str(session)
+            or f'PSMT_DATA={root}\0'.encode() in environ
+        ):
+            found.append(folder.name)
     return found
 
 
 def train(root, deeds, *options, ranks=1, interrupt=False):
     """What a training that must fail prints, once all of it has ended."""
     (root / 'faulty.py').write_text(FAULTY.replace('@', repr(deeds)))
-    words = (
-        [REPO / 'tools/dist_train.sh', 'faulty.py', ranks]
-        if ranks > 1
-        else [sys.executable, REPO / 'tools/train.py', 'faulty.py']
+    start = dict(
+        cwd=root,
+        env={
+            **os.environ,
+            'PSMT_DATA': str(root),
+            'OMP_NUM_THREADS': '1',
+            'PORT': '29723',
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+            'PYTHONPATH': f'{REPO}/tests:{os.environ.get("PYTHONPATH", "")}',
+        },
+        start_new_session=True,
     )
-    env = {
-        **os.environ,
-        'PSMT_DATA': str(root),
-        'OMP_NUM_THREADS': '1',
-        'PORT': '29723',
-        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-        'PYTHONPATH': f'{REPO / "tests"}:{os.environ.get("PYTHONPATH", "")}',
-    }
+    words = ['faulty.py', *map(str, options)]
     log = root / 'log'
-    with log.open('w') as file:
-        training = subprocess.Popen(
-            [*map(str, [*words, *options])],
-            cwd=root,
-            env=env,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=obey_interrupts,
+    if ranks == 1:
+        training = processes.Process(
+            [REPO / 'tools/train.py', *words], **start
         )
+    else:
+        words[1:1] = [str(ranks)]
+        with log.open('w') as file:
+            training = subprocess.Popen(
+                [REPO / 'tools/dist_train.sh', *words],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                preexec_fn=obey_interrupts,
+                **start,
+            )
+    said = training.read if ranks == 1 else log.read_text
     try:
         if interrupt:
             wait(
-                lambda: (
-                    '[   2/' in log.read_text() or training.poll() is not None
-                ),
-                HANG,
+                lambda: '[   2/' in said() or training.poll() is not None, HANG
             )
-            assert training.poll() is None, log.read_text()
+            assert training.poll() is None, said()
             os.killpg(training.pid, signal.SIGINT)
         assert training.wait(HANG) != 0
-        wait(lambda: not alive(root), 15)
+        wait(lambda: not alive(root, training.pid), 15)
     finally:
-        for pid in alive(root):
+        for pid in alive(root, training.pid):
             os.kill(int(pid), signal.SIGKILL)
-    return log.read_text()
+    return said()
 
 
 def obey_interrupts():
@@ -185,8 +179,8 @@ def test_an_interrupt_ends_everything(root, ranks):
 
 
 def test_a_work_dir_that_cannot_be_made_is_named(root):
-    out = train(root, {}, '--work-dir', root / 'log/run')
-    assert f"'{root}/log/run'" in out.strip().splitlines()[-1]
+    out = train(root, {}, '--work-dir', root / 'tiny.py/run')
+    assert f"'{root}/tiny.py/run'" in out.strip().splitlines()[-1]
     assert 'Iter(train)' not in out
 
 

@@ -4,15 +4,13 @@ import copy
 import json
 import math
 import os
-import socket
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import faults  # noqa: F401
 import mmseg
 import numpy as np
+import processes
 import pytest
 import torch
 from fake_data import save_photo, write_list
@@ -498,53 +496,27 @@ def two_ranks(root):
     (root / 'ranks.py').write_text(RANKS)
 
     def two_ranks(work_dir, at):
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
-        ranks = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    f'{REPO}/tools/train.py',
-                    'ranks.py',
-                    '--launcher',
-                    'pytorch',
-                    '--work-dir',
-                    work_dir,
-                    '--cfg-options',
-                    f'model.consistency.at=[{at}]',
-                ],
-                cwd=root,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    'PSMT_DATA': str(root),
-                    'RANK': str(rank),
-                    'LOCAL_RANK': str(rank),
-                    'WORLD_SIZE': '2',
-                    'MASTER_ADDR': '127.0.0.1',
-                    'MASTER_PORT': str(port),
-                    'OMP_NUM_THREADS': '1',
-                    'PYTHONPATH': ':'.join(
-                        [
-                            f'{REPO}:{REPO}/tests',
-                            os.environ.get('PYTHONPATH', ''),
-                        ]
-                    ),
-                },
-            )
-            for rank in range(2)
-        ]
-        try:
-            return [
-                (rank.communicate(timeout=600)[0], rank.returncode)
-                for rank in ranks
-            ]
-        finally:
-            for rank in ranks:
-                rank.kill()
+        ranks = processes.run_ranks(
+            2,
+            [
+                f'{REPO}/tools/train.py',
+                'ranks.py',
+                '--work-dir',
+                work_dir,
+                '--cfg-options',
+                f'model.consistency.at=[{at}]',
+            ],
+            cwd=root,
+            env={
+                **os.environ,
+                'PSMT_DATA': str(root),
+                'OMP_NUM_THREADS': '1',
+                'PYTHONPATH': ':'.join(
+                    [f'{REPO}:{REPO}/tests', os.environ.get('PYTHONPATH', '')]
+                ),
+            },
+        )
+        return [(rank.stdout, rank.returncode) for rank in ranks]
 
     return two_ranks
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import processes
 import pytest
 import torch
+from fake_data import fake_shapes
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.loops import IterBasedTrainLoop
@@ -24,7 +26,7 @@ from mmseg_psmt.stack import allow_checkpoint_globals, skip_trained_data
 REPO = Path(__file__).resolve().parents[2]
 TINY = f"""
 _base_ = '{REPO}/configs/psmt/deeplabv3plus_r18_shapes_1-8.py'
-custom_imports = dict(imports=['mmseg_psmt', 'faults'])
+custom_imports = dict(imports=['mmseg_psmt', 'faults', 'unformatted'])
 custom_hooks = [*_base_.custom_hooks, dict(type='FaultHook', rank=-1, deeds=@)]
 crop_size = (48, 48)
 loading = [
@@ -56,41 +58,18 @@ WORKERS = 'train_dataloader.num_workers=4'
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp('root')
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            root / 'shapes',
-            '--num-train',
-            '48',
-            '--num-val',
-            '6',
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    fake_shapes(root / 'shapes', 48, 6)
     return root
 
 
-def train(root, work_dir, deeds, *options, code=0, ranks=1):
-    """What a training prints that must end with an exit code."""
+def command(root, work_dir, deeds, *options):
+    """A training in a session of its own, as options of a process."""
     config = root / f'{work_dir}.py'
     config.write_text(TINY.replace('@', repr(deeds)))
-    words = (
-        [REPO / 'tools/dist_train.sh', config, ranks]
-        if ranks > 1
-        else [sys.executable, REPO / 'tools/train.py', config]
-    )
-    done = subprocess.run(
-        [
-            *map(str, words),
-            '--work-dir',
-            f'{root}/{work_dir}',
-            '--cfg-options',
-            'randomness.seed=5',
-            *options,
-        ],
+    words = ['--work-dir', root / work_dir]
+    words += ['--cfg-options', 'randomness.seed=5', *options]
+    return dict(
+        words=[REPO / 'tools/train.py', config, *words],
         env={
             **os.environ,
             'PSMT_DATA': str(root),
@@ -102,11 +81,12 @@ def train(root, work_dir, deeds, *options, code=0, ranks=1):
             ),
         },
         start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
     )
+
+
+def train(*args, code=0):
+    """What a training prints that must end with an exit code."""
+    done = processes.run(**command(*args))
     assert done.returncode == code, done.stdout[-3000:]
     return done.stdout
 
@@ -254,10 +234,23 @@ def test_terminated_between_two_steps_of_the_optimizer(root):
 
 def test_terminated_on_two_ranks(root):
     """One of them gets the signal; both end after the same iteration."""
-    out = train(root, 'ranks', {5: 'terminate'}, ranks=2, code=1)
-    assert 'SIGTERM: ended after iteration 5' in out
-    out = train(root, 'ranks', {}, '--resume', ranks=2)
-    assert f'Resuming from {root}/ranks/iter_5.pth' in out
+    options = command(root, 'ranks', {5: 'terminate'})
+    config, *words = map(str, options.pop('words')[1:])
+    done = subprocess.run(
+        [REPO / 'tools/dist_train.sh', config, '2', *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        **options,
+    )
+    assert done.returncode == 1, done.stdout[-3000:]
+    assert 'SIGTERM: ended after iteration 5' in done.stdout
+    first, second = processes.run_ranks(
+        2, **command(root, 'ranks', {}, '--resume')
+    )
+    assert first.returncode == second.returncode == 0, first.stdout[-3000:]
+    assert f'Resuming from {root}/ranks/iter_5.pth' in first.stdout
 
 
 def test_sigterm_is_left_alone_beside_another_checkpoint_hook(caplog):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_data import fake_cityscapes
+from fake_data import fake_cityscapes, fake_shapes
 from mmengine import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
@@ -352,14 +352,15 @@ LAYERS = {
 }
 
 
+@pytest.mark.parametrize('twin', [False, True])
 @pytest.mark.parametrize('kind', LAYERS)
-def test_layer_decay(kind):
+def test_layer_decay(kind, twin):
     if 'timm' in kind:
         pytest.importorskip('timm')
     backbone, channels, table = LAYERS[kind]
     model = psmt(backbone, channels)
     wrapper = build_optim_wrapper(
-        model,
+        model.segmentor if twin else model,
         dict(
             type='OptimWrapper',
             constructor='PSMTLayerDecayOptimizerConstructor',
@@ -692,22 +693,10 @@ TIMM = re.compile('dinov3|lite0')
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Drawn images, no multiples of 14, in the trees of the data sets."""
+    """Drawn images, no multiples of a patch, in the trees of the data sets."""
     root = tmp_path_factory.mktemp('data')
     voc = root / 'VOCdevkit/VOC2012'
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            voc,
-            '--num-train',
-            '48',
-            '--num-val',
-            '4',
-        ],
-        check=True,
-    )
+    fake_shapes(voc, 48, 4, size=72)
     (voc / 'SegmentationClassAug').symlink_to('SegmentationClass')
     (voc / 'ImageSets/Segmentation/semi/hq').mkdir()
     (voc / 'ImageSets/Segmentation/semi/hq/92').symlink_to('../1_8')

@@ -4,7 +4,6 @@ import io
 import os
 import re
 import shutil
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -12,8 +11,10 @@ from unittest import mock
 
 import check_data
 import numpy as np
+import processes
 import pytest
 import torch
+from fake_data import fake_shapes
 from mmengine import Config
 from mmseg.registry import MODELS
 from PIL import Image
@@ -29,20 +30,7 @@ TILE = 128  # an image of 64 pixels, enlarged
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp('drawn')
-    subprocess.run(
-        [
-            sys.executable,
-            REPO / 'tools/dataset_converters/make_shapes.py',
-            '--out',
-            root / 'shapes',
-            '--num-train',
-            '48',
-            '--num-val',
-            '5',
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    fake_shapes(root / 'shapes', 48, 5)
     return root
 
 
@@ -439,13 +427,7 @@ model = dict(data_preprocessor=dict(size=(80, 80)))
 
 def call(tool, *words):
     """Status and words of a command, as a user gives it."""
-    done = subprocess.run(
-        [sys.executable, REPO / 'tools' / tool, *words],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    done = processes.run([REPO / 'tools' / tool, *words])
     return done.returncode, done.stdout
 
 

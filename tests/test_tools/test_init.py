@@ -909,6 +909,19 @@ def test_ps_mt_already(project):
     assert status == 1 and 'PS-MT config already' in said
 
 
+def test_the_supervised_twin_of_another_ps_mt_config(project):
+    """It inherits psmt.py already, which no config can do twice."""
+    semi, *_ = converted()
+    Path('again.py').write_text(
+        "_base_ = ['old.py', 'configs/_base_/psmt.py']"
+    )
+    status, said = run('again.py', '--unlabeled', 'photos', check=False)
+    assert status == 0, said
+    again = Config.fromfile('again_psmt.py')
+    assert again.model == semi.model
+    assert again.train_dataloader == semi.train_dataloader
+
+
 def test_data_that_are_not_fit(project):
     Path('mine.py').write_text(
         "_base_ = 'old.py'\nmodel = dict(decode_head=dict(num_classes=3))"

@@ -7,14 +7,19 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import processes
 import pytest
 import reproduce
 from analysis_tools import results
+from fake_data import fake_shapes
+
+from mmseg_psmt.engine.logs import class_ious, history
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -47,35 +52,42 @@ model = {NET}{TINY}benchmark = dict(data='A & B_1', published=None)
 def call(tool, root, *words):
     """Exit code and output of a tool."""
     env = {**os.environ, 'PSMT_DATA': str(root), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, REPO / f'tools/{tool}.py', *map(str, words)],
-        cwd=root,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
+    done = processes.run(
+        [REPO / f'tools/{tool}.py', *words], cwd=root, env=env
     )
     return done.returncode, done.stdout
+
+
+def forked(root, *words):
+    """As ``call('reproduce', ...)``, but what it starts is forked, too."""
+
+    def run(words, stdout, stderr, env):
+        done = processes.run(words[1:], env=env)
+        stdout.write(done.stdout)
+        return done
+
+    out = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mock.patch.dict(os.environ, PSMT_DATA=str(root)),
+        redirect_stdout(out),
+        pytest.raises(SystemExit) as end,
+    ):
+        patch.setattr('sys.argv', ['reproduce.py', *map(str, words)])
+        patch.setattr('subprocess.run', run)
+        patch.chdir(root)
+        reproduce.main()
+    return end.value.code, out.getvalue()
 
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     """Two seeds of two methods, trained and tested in work_dirs."""
     root = tmp_path_factory.mktemp('root')
-    call(
-        'dataset_converters/make_shapes',
-        root,
-        '--out',
-        root / 'shapes',
-        '--num-train',
-        48,
-        '--num-val',
-        2,
-    )
+    fake_shapes(root / 'shapes', 48, 2)
     (root / 'psmt.py').write_text(PSMT)
     (root / 'plain.py').write_text(SUPERVISED)
-    code, out = call('reproduce', root, 'psmt.py', 'plain.py', '--seeds', 0, 1)
+    code, out = forked(root, 'psmt.py', 'plain.py', '--seeds', 0, 1)
     assert code == 0, out[-3000:]
     assert '0 of 4 done' in out and '4 of 4 done' in out
     assert re.search(r'\| psmt .*\| 0, 1 \| \d+\.\d+ ± ', out)
@@ -167,9 +179,7 @@ def test_a_cut_training_is_named_resumed_and_tested(root, copy):
     assert not rows
     assert notes == [f'{cut} is not finished (3 of 4 iterations)']
     assert reproduce.state(Path('plain.py'), cut) == 'to train (from 2)'
-    code, out = call(
-        'reproduce', root, 'plain.py', '--seeds', 0, '--work-dirs', 'cut'
-    )
+    code, out = forked(root, 'plain.py', '--seeds', 0, '--work-dirs', 'cut')
     assert code == 0 and '1 of 1 done' in out, out[-3000:]
     again = sorted(cut.glob('2*/vis_data/scalars.json'))[-1]
     assert json.loads(again.read_text().splitlines()[0])['step'] == 3
@@ -203,7 +213,7 @@ def test_a_failure_shows_its_log_and_what_is_done_is_skipped(root):
         "train_dataloader = dict(dataset=dict(ann_file='gone.txt'))\n"
     )
     before = files(root / 'work_dirs/psmt')
-    code, out = call('reproduce', root, 'broken.py', 'psmt.py', '--seeds', 0)
+    code, out = forked(root, 'broken.py', 'psmt.py', '--seeds', 0)
     assert code == 1 and out.count('1 of 2 done') == 2
     assert re.search(r'seed0 failed with exit code 1:(.*\n)+.*gone.txt', out)
     assert out.count('broken/seed0: to train (from 0)') == 2
@@ -372,10 +382,7 @@ def test_a_start_afresh_voids_the_earlier_one(copy):
     (new / 'vis_data/scalars.json').write_text(f'{lines[0]}\n')
     edit(first / f'{first.name}.log', ('GPU number: 1', 'GPU number: 2'))
     for resume, batch in (False, '2'), (True, '4 then 2'):
-        edit(
-            new / 'vis_data/config.py',
-            ('resume = False', f'resume = {resume}'),
-        )
+        append(new / 'vis_data/config.py', f'resume = {resume}')
         _, (note,) = table(copy['plain0'])
         assert note.endswith('is not finished (1 of 4 iterations)')
         entry = dict(json.loads(lines[-1]), step=2)
@@ -566,7 +573,7 @@ def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
         'optim_wrapper = dict(optimizer=dict(lr=0.))\n'
         'param_scheduler = []\n'
     )
-    code, out = call('reproduce', root, 'second.py', '--csv', 'second.csv')
+    code, out = forked(root, 'second.py', '--csv', 'second.csv')
     assert code == 1 and '2 of 3 done' in out  # there is no third plain
     for seed in (0, 1):
         own = root / f'work_dirs/second/seed{seed}'
@@ -658,7 +665,7 @@ TABLE = """per class results:
 def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
     log = tmp_path / 'train.log'
     log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))
-    first, second = results.class_ious(log)
+    first, second = class_ious(log)
     assert first['sky'] == 81.5 and first['a car'] != first['a car']
     assert second == {'sky': 7.0, 'a car': 100.0}
 
@@ -680,10 +687,7 @@ def log_starts(work_dir, *each):
 
 
 def curve(work_dir):
-    return [
-        (entry['step'], entry['mIoU'])
-        for entry in results.history(work_dir)[1]
-    ]
+    return [(entry['step'], entry['mIoU']) for entry in history(work_dir)[1]]
 
 
 def test_an_abandoned_training_is_not_part_of_the_next(tmp_path):
@@ -709,7 +713,7 @@ def test_each_seed_has_a_config_of_its_own(copy, tmp_path):
     )
     for seed in (0, 1):
         dumped = start(copy[f'plain{seed}'])[0]
-        edit(dumped, ('resume =', f"seed_of_the_run = '{seed}'\nresume ="))
+        append(dumped, f"seed_of_the_run = '{seed}'")
         environment = {**os.environ}
         assert reproduce.state(config, copy[f'plain{seed}']) == 'done'
         assert os.environ == environment

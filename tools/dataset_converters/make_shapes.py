@@ -63,7 +63,7 @@ def outline(rng: np.random.Generator, label: int) -> list[np.ndarray]:
 def coverage(
     rng: np.random.Generator,
     label: int,
-    centre: np.ndarray,
+    center: np.ndarray,
     radius: float,
     size: int,
 ) -> np.ndarray:
@@ -72,7 +72,7 @@ def coverage(
     cos, sin = np.cos(turn), np.sin(turn)
     matrix = radius * np.array([[cos, -sin], [sin, cos]]) * squeeze
     contours = [
-        np.rint((points @ matrix.T + centre) * SCALE).astype(np.int32)
+        np.rint((points @ matrix.T + center) * SCALE).astype(np.int32)
         for points in outline(rng, label)
     ]
     canvas = np.zeros((size * SCALE, size * SCALE), np.float32)
@@ -138,10 +138,10 @@ def draw(
             )
             for spot in spots
         ]
-        centre = spots[np.argmax(room)]
+        center = spots[np.argmax(room)]
         if label:
-            placed.append((centre, radius))
-        alpha = coverage(rng, label, centre, radius, size)
+            placed.append((center, radius))
+        alpha = coverage(rng, label, center, radius, size)
         mask[alpha >= 0.5] = label
         image += alpha[..., None] * (texture(rng, size, True) - image)
     slope = rng.uniform(-0.5, 0.5, 2)

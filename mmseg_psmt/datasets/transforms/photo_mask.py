@@ -1,4 +1,4 @@
-"""The mask that says which pixels of an unlabeled image are image."""
+"""The mask of the pixels of an unlabeled image that are image."""
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class PhotoMask(BaseTransform):
 
 
 def unpack_photo_mask(view: dict, num_classes: int) -> None:
-    """Turn the packed :class:`PhotoMask` of a view into what it says.
+    """Replace the packed :class:`PhotoMask` of a view by its meaning.
 
     The sample gets ``valid`` (bool, 1 x H x W), unless all of it is, and
     ``gt_sem_seg`` holds the classes again, 255 where they are not known, or

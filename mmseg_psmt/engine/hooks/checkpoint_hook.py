@@ -159,7 +159,7 @@ class ReliableCheckpointHook(CheckpointHook):
 
 
 def checkpoints(folders: Sequence[Path], template: str) -> List[Path]:
-    """Those of a training, the best to go on from first.
+    """Checkpoints of a training, the best one to resume from first.
 
     Args:
         folders (Sequence[Path]): The work dir, which may have been moved, and
@@ -187,7 +187,7 @@ def checkpoints(folders: Sequence[Path], template: str) -> List[Path]:
 def last_whole(
     paths: Sequence[Path], folders: Sequence[Path], logger: logging.Logger
 ) -> Optional[str]:
-    """What a training goes on from.
+    """The checkpoint that a training resumes from.
 
     Args:
         paths (Sequence[Path]): See :func:`checkpoints`.

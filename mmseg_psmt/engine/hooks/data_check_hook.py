@@ -58,7 +58,7 @@ class DataCheckHook(Hook):
 
 
 def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
-    """Problems that are seen without a look at the files."""
+    """Problems found without reading the files."""
     heads = class_heads(unwrap(runner).segmentor)
     for kind, dataset in parts.items():
         yield from class_problems(heads, kind, dataset)
@@ -103,7 +103,7 @@ def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
 
 
 def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
-    """Problems of what becomes of the images."""
+    """Problems of the pipelines."""
     model, pairs = unwrap(runner), runner.train_dataloader.dataset
     problems = [*pipeline_problems(pairs, parts.get('validation'))]
     backbone = getattr(getattr(model, 'segmentor', model), 'backbone', None)

@@ -156,7 +156,7 @@ def tenth(runner: Runner) -> int:
 
 
 def without_clock(hooks: Iterable[type]) -> Iterator[str]:
-    """A problem, if none of the hooks tells the model the iteration."""
+    """The problem, if any, that no hook sets the iteration of the model."""
     if not any(issubclass(hook, TeacherEMAHook) for hook in hooks):
         yield (
             "custom_hooks has no dict(type='TeacherEMAHook'), which tells "
@@ -166,7 +166,7 @@ def without_clock(hooks: Iterable[type]) -> Iterator[str]:
 
 
 def untrained(model: PSMT, trained: bool) -> Iterator[str]:
-    """A problem, if the pseudo labels would be those of a random network.
+    """The problem, if any, that a random network makes the pseudo labels.
 
     Args:
         model (PSMT): Before its training.
@@ -271,7 +271,7 @@ def _share_problems(
     found: Tensor,
     labels: Tensor,
 ) -> Iterator[str]:
-    """Of the share of each class in confident, all and labeled pixels."""
+    """Problems of a class's share in confident, all and labeled pixels."""
     before = found.new_tensor(runner.message_hub.get_info(PREDICTED, 0.0))
     highest = torch.maximum(before, found)
     runner.message_hub.update_info(PREDICTED, highest.tolist())
@@ -327,7 +327,7 @@ def _share_problems(
 
 
 def _forgotten_classes(runner: Runner, model: PSMT) -> Iterator[str]:
-    """Classes that the first net that predicts knew in a validation."""
+    """The problem, if any, of classes whose IoU was good and is not now."""
     for metric in runner.val_evaluator.metrics:
         if isinstance(metric, TeacherStudentIoUMetric) and metric.class_iou:
             break

@@ -105,12 +105,12 @@ class PreemptionHook(Hook):
 
 
 def _mask(how: int) -> None:
-    """Workers that are forked while SIGTERM is blocked never get it."""
+    """Block SIGTERM, for the workers forked meanwhile too, or unblock it."""
     signal.pthread_sigmask(how, [signal.SIGTERM])
 
 
 def _kill_workers() -> None:
-    """At the end Python would wait for what its SIGTERM does not reach."""
+    """Kill workers that SIGTERM does not reach; Python would wait for them."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would complain
     for process in multiprocessing.active_children():
         if process.daemon:

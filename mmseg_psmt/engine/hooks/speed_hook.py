@@ -13,7 +13,7 @@ from ..model import unwrap
 
 @HOOKS.register_module()
 class SpeedHook(Hook):
-    """Switches for speed that a config of mmseg has no place for.
+    """Set what speeds a training up and has no place in a config of mmseg.
 
     Works with any model of mmseg. Autocast is mmengine's
     ``AmpOptimWrapper``.
