@@ -141,6 +141,13 @@ def test_a_way_back_to_weights_is_twice_the_way_there(groups):
     assert flops == [2 * there, 3 * there]
 
 
+def test_without_a_gpu_the_time_of_other_jobs_does_not_count(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    clock = iter([3.0, 5.0])
+    monkeypatch.setattr('time.process_time', lambda: next(clock))
+    assert benchmark.measured(lambda batch: None, {})[0] == 2
+
+
 def test_a_part_is_without_the_parts_in_it_and_counts_once():
 
     def event(name, start, end, device=DeviceType.CPU, annotation=True):

@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
         'batch in one pass, the teachers forward on the unlabeled ones, the '
         'decoder passes of T-VAT, the optimizer), the released step ("port", '
         'in float32) and training of mmseg on as many labeled images '
-        '("supervised"), one after the other in each round.'
+        '("supervised"), one after the other in each round. Without a GPU '
+        'the times are CPU seconds.'
     )
     parser.add_argument('config', help='of a PSMT model')
     parser.add_argument(
@@ -416,16 +417,20 @@ def synchronize() -> None:
 
 
 def measured(case: Callable[[dict], None], batch: dict) -> Tuple[float, int]:
-    """Seconds, and on CUDA the bytes that were allocated meanwhile."""
+    """Seconds, and on CUDA the bytes that were allocated meanwhile.
+
+    Without CUDA they are CPU seconds, which other jobs stretch least.
+    """
     cuda, before = torch.cuda.is_available(), 0
+    clock = time.perf_counter if cuda else time.process_time
     synchronize()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-    start = time.perf_counter()
+    start = clock()
     case(batch)
     synchronize()
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     return seconds, cuda and torch.cuda.max_memory_allocated() - before
 
 
