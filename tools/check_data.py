@@ -43,7 +43,13 @@ from mmseg_psmt.models import PSMT
 from mmseg_psmt.models.encoders import patch_size
 from mmseg_psmt.models.heads import class_heads
 from mmseg_psmt.options import did_you_mean, is_type
-from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
+from mmseg_psmt.visualization import (
+    legend_of,
+    painted,
+    palette_of,
+    pictures,
+    sheet,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -261,7 +267,12 @@ def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
             weak=shown(views['weak']),
             strong=shown(views['strong']),
             mixed=shown(mixed),
-        )
+        ),
+        f'a batch as the model gets it, {Path(cfg.filename).name}',
+        legend=[
+            *legend_of(dataset.metainfo, model.out_channels),
+            ('no class', [255] * 3),
+        ],
     )
 
 

@@ -1,5 +1,6 @@
 """draw_predictions.py beside mmseg's own test tool."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
+
+from mmseg_psmt.visualization import GAP
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = f"""
@@ -55,6 +58,24 @@ def call(tool, *words):
     return done.stdout
 
 
+def cells(drawn, columns, heads, rows):
+    """Pictures of 64 x 64 pixels of a sheet, by column and row."""
+    line, zoom = 21, 200 // 64
+    side = 64 * zoom
+    assert drawn.shape[1] == columns * (side + GAP) - GAP
+    return [
+        [
+            drawn[top : top + side : zoom, left : left + side : zoom]
+            for top in range(
+                (heads + 1) * line,
+                heads * line + rows * (side + line),
+                side + line,
+            )
+        ]
+        for left in range(0, drawn.shape[1], side + GAP)
+    ]
+
+
 def draw(monkeypatch, *words):
     monkeypatch.setattr(sys, 'argv', ['draw_predictions.py', *words])
     draw_predictions.main()
@@ -92,9 +113,8 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(
         '9',
         '--labels-only',
     )
-    sheet = np.array(Image.open('new/sheet.png'))
-    assert sheet.shape == (20 + 3 * 128, 3 * 128, 3)
-    sheet = sheet[20::2, ::2]  # small images are enlarged
+    drawn = np.array(Image.open('new/sheet.png'))
+    image, truth, net = cells(drawn, 3, heads=3, rows=3)
     palette = np.array(
         [
             [0, 0, 0],
@@ -106,22 +126,28 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(
         ]
     )
     for row, name in enumerate(('val_00000', 'val_00002', 'val_00004')):
-        top = 64 * row
-        image, truth, net = np.split(sheet[top : top + 64], 3, axis=1)
         stored = Image.open(f'shapes/JPEGImages/{name}.jpg')
-        assert (image == np.array(stored)).all()
+        assert (image[row] == np.array(stored)).all()
         mask = np.array(Image.open(f'shapes/SegmentationClass/{name}.png'))
-        assert (truth == palette[mask]).all()
+        assert (truth[row] == palette[mask]).all()
         mask = np.array(Image.open(f'masks/{name}.png'))
-        assert (net == palette[mask]).all()
+        assert (net[row] == palette[mask]).all()
     labels = np.array(Image.open('labels.png'))
-    assert labels.shape == (20 + 5 * 128, 256, 3)  # all there are
-    net, half = (
-        labels[20::2, 2 * at : 2 * at + 128 : 2].reshape(5, 64, 64, 3)
-        for at in (0, 64)
-    )
-    assert (net[::2].reshape(-1, 64, 3) == sheet[:, 128:]).all()
+    one, half = cells(labels, 2, heads=3, rows=5)  # all there are
+    assert np.array_equal(one[::2], net)
     for i in range(5):  # by the pipeline of its own
         mask = np.array(Image.open(f'half_masks/val_{i:05}.png'))
         assert (half[i] == palette[mask]).all()
-    assert (half != net).any()
+    assert not np.array_equal(half, one)
+    (test,) = Path('run/test').glob('*/*.json')
+    miou = json.loads(test.read_text())['mIoU']
+    assert draw_predictions.heading('a', Path('run')) == (
+        f'a\niteration 2\nmIoU {miou:.2f}'
+    )
+    shutil.rmtree('run/test')
+    assert draw_predictions.heading('a', Path('run')) == (
+        f'a\niteration 2\nvalidation mIoU {miou:.2f}'
+    )
+    (log,) = Path('run').glob('2*/vis_data/scalars.json')
+    log.write_text('')
+    assert draw_predictions.heading('a', Path('run')) == 'a'

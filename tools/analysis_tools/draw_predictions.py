@@ -6,6 +6,7 @@ from typing import List
 
 import mmcv
 import numpy as np
+import results
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -15,7 +16,13 @@ from mmseg.utils import register_all_modules
 from PIL import Image
 
 from mmseg_psmt.launch import forbid_code_in_checkpoints
-from mmseg_psmt.visualization import painted, palette_of, pictures, sheet
+from mmseg_psmt.visualization import (
+    legend_of,
+    painted,
+    palette_of,
+    pictures,
+    sheet,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -77,6 +84,23 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     return [sample.pred_sem_seg.data[0].cpu().numpy() for (sample,) in found]
 
 
+def heading(name: str, work_dir: Path) -> str:
+    """A name, with the iteration and the mIoU of the test if there is one.
+
+    Else with those of the last validation, as the training logged them.
+    """
+    for validation, kind in ((False, ''), (True, 'validation ')):
+        try:
+            run = results.read(work_dir, validation)
+        except results.NoResult:
+            continue
+        return (
+            f'{name}\niteration {run["iterations"]}\n'
+            f'{kind}mIoU {results.score(run):.2f}'
+        )
+    return name
+
+
 def load_image(path: str) -> np.ndarray:
     """An image of any depth and number of channels, to be shown."""
     image = np.atleast_3d(mmcv.imread(path, 'unchanged'))
@@ -100,16 +124,23 @@ def main() -> None:
     palette, columns = palette_of(dataset.metainfo), {}
     if not args.labels_only:
         columns['image'] = [*map(load_image, paths)]
-        columns['truth'] = [
-            painted(dataset[i]['data_samples'].gt_sem_seg.data[0], palette)
-            for i in chosen
-        ]
+        samples = [dataset[i]['data_samples'] for i in chosen]
+        if all('gt_sem_seg' in sample for sample in samples):
+            columns['truth'] = [
+                painted(sample.gt_sem_seg.data[0], palette)
+                for sample in samples
+            ]
     for name, folder in runs.items():
-        columns[name] = [
+        columns[heading(name, folder)] = [
             painted(labels, palette) for labels in predictions(folder, paths)
         ]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet(columns)).save(args.out)
+    drawn = sheet(
+        columns,
+        rows=[Path(path).name for path in paths],
+        legend=legend_of(dataset.metainfo),
+    )
+    Image.fromarray(drawn).save(args.out)
     print(f'{len(chosen)} images: {args.out}')
 
 

@@ -1,5 +1,6 @@
 """Pictures of the pseudo labels while they are made."""
 
+from pathlib import Path
 from typing import Optional
 
 import numpy as np
@@ -11,7 +12,14 @@ from mmseg.registry import HOOKS
 
 from ...models.pseudo_label import confident_pixels
 from ...options import require_whole
-from ...visualization import grays, painted, palette_of, pictures, sheet
+from ...visualization import (
+    grays,
+    legend_of,
+    painted,
+    palette_of,
+    pictures,
+    sheet,
+)
 from ..model import unwrap
 from .early_warning_hook import tenth
 
@@ -22,10 +30,10 @@ NAME = 'pseudo_labels'
 class PseudoLabelVisHook(Hook):
     """Draw a sheet of unlabeled images through the runner's visualizer.
 
-    A row is the weak image, its truth where a mask was loaded, the pseudo
-    label with unconfident pixels in white, the confidence (black 0, white 1)
-    and the student's prediction. What cannot be drawn or logged is a warning,
-    once; the training goes on.
+    A row is the weak image, its truth if masks were loaded, the pseudo label
+    with unconfident pixels in white, the confidence (black 0, white 1) and the
+    student's prediction. What cannot be drawn or logged is a warning, once;
+    the training goes on.
 
     Args:
         interval (int, optional): Iterations between sheets. Defaults to a
@@ -103,7 +111,8 @@ class PseudoLabelVisHook(Hook):
             batch['inputs']['valid'][: len(images)],
             getattr(loss, 'per_class', False),
         )
-        palette = palette_of(runner.visualizer.dataset_meta, logits.size(1))
+        meta, num_classes = runner.visualizer.dataset_meta, logits.size(1)
+        palette = palette_of(meta, num_classes)
         shown = pictures(
             images,
             getattr(model.data_preprocessor, 'mean', 0.0),
@@ -113,17 +122,26 @@ class PseudoLabelVisHook(Hook):
         def paint(labels: torch.Tensor) -> list:
             return [painted(x, palette) for x in labels]
 
+        truth = [
+            painted(sample.gt_sem_seg.data[0], palette)
+            if 'gt_sem_seg' in sample
+            else np.full_like(shown[0], 255)
+            for sample in samples
+        ]
+        has_truth = any('gt_sem_seg' in sample for sample in samples)
         return sheet(
             {
-                'image': shown,
-                'truth': [
-                    painted(sample.gt_sem_seg.data[0], palette)
-                    if 'gt_sem_seg' in sample
-                    else np.full_like(shown[0], 255)
-                    for sample in samples
-                ],
+                'photo': shown,
+                **({'truth': truth} if has_truth else {}),
                 'pseudo label': paint(label.masked_fill(~sure, 255)),
-                'confidence': [grays(x) for x in confidence],
+                'confidence, white: 1': [grays(x) for x in confidence],
                 'student': paint(student),
-            }
+            },
+            f'iteration {runner.iter + 1} of {runner.max_iters}, '
+            f'{Path(runner.work_dir).name}',
+            [Path(sample.get('img_path', '')).name for sample in samples],
+            [
+                *legend_of(meta, num_classes),
+                ('not confident' + ' or no class' * has_truth, [255] * 3),
+            ],
         )
