@@ -69,6 +69,7 @@ MAY_IMPORT = {
     'evaluation': BASE,
     'engine': [*BASE, 'datasets', 'models', 'evaluation'],
     'cli': [],
+    'registry': [],
     'launch': [*BASE, 'datasets', 'models', 'evaluation', 'engine'],
 }
 # Files that only gather what lies below them.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import HOOKS, METRICS, MODELS, DefaultScope
 
 import mmseg_psmt
 from mmseg_psmt import cli
@@ -102,6 +103,30 @@ def test_configs_of_the_package_from_a_checkout(tmp_path):
     file.write_text("_base_ = 'mmseg_psmt::_base_/psmt.py'\n")
     cfg = Config.fromfile(file, import_custom_modules=False)
     assert cfg.psmt.model.type == 'PSMT'
+
+
+def test_what_is_inherited_by_the_name_of_the_package_is_built(tmp_path):
+    """In the scope of mmengine's own registries, as a runner builds it."""
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = ['mmseg_psmt::_base_/models/deeplabv3plus_r18-d16.py']\n"
+    )
+    file = tmp_path / 'semi.py'
+    file.write_text(
+        "_base_ = ['mine.py', 'mmseg_psmt::_base_/psmt.py']\n"
+        'hooks = _base_.psmt.hooks\n'
+        'model = dict(_delete_=True, **_base_.psmt.model, '
+        'segmentor=_base_.model)\n'
+        'evaluator = _base_.psmt.evaluator\n'
+    )
+    cfg = Config.fromfile(file, import_custom_modules=False)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+        hooks = [HOOKS.build(hook) for hook in cfg.hooks]
+        METRICS.build(cfg.evaluator)
+    assert type(model).__name__ == 'PSMT'
+    assert {type(hook).__module__.split('.')[0] for hook in hooks} == {
+        'mmseg_psmt'
+    }
 
 
 def test_tools_from_any_folder(site, tmp_path):
