@@ -42,6 +42,11 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools/check_data.py').touch()
+    monkeypatch.setattr(
+        summary_hook,
+        'write_report',
+        lambda work_dir, twin: work_dir / f'{twin}.html',
+    )
     return tmp_path
 
 
@@ -51,6 +56,7 @@ def log_validation(
     """What mmengine writes of a validation, and the config of the start."""
     folder = Path(work_dir, start, 'vis_data')
     folder.mkdir(parents=True, exist_ok=True)
+    folder.with_name(f'{start}.log').touch()
     with open(folder / 'scalars.json', 'a') as file:
         file.write(json.dumps(dict(lr=0.1, loss=1.5, step=step)) + '\n')
         file.write(json.dumps(dict(mIoU=miou, step=step, **more)) + '\n')
@@ -327,9 +333,22 @@ def test_a_fault_is_one_warning(project):
     (file,) = project.glob('work_dirs/*/*/vis_data/scalars.json')
     file.write_text('{"mIoU": 3')
     log = ended()
-    assert not log.lines
+    assert len(log.lines) == 1 and 'report' in log.lines[0]
     (warning,) = log.warnings
-    assert warning.startswith('No summary of the training: JSONDecodeError')
+    assert warning.startswith('No summary of the training: ValueError')
+    assert str(file) in warning
+
+
+def test_a_report_that_fails_is_one_warning(project, monkeypatch):
+    assert line(ended(), 'report: ') == 'work_dirs/semi/None.html'
+    assert line(ended(twin='x/y'), 'report: ') == 'work_dirs/semi/x/y.html'
+    monkeypatch.setattr(
+        summary_hook, 'write_report', lambda work_dir, twin: 1 / 0
+    )
+    log = ended()
+    assert line(log, 'test:   ')
+    (warning,) = log.warnings
+    assert 'report.html: ZeroDivisionError' in warning
 
 
 def test_the_first_rank_alone_speaks(project, monkeypatch):

@@ -16,6 +16,8 @@ import pytest
 import reproduce
 from analysis_tools import results
 
+from mmseg_psmt.engine.logs import class_ious, history
+
 REPO = Path(__file__).resolve().parents[2]
 
 TINY = """
@@ -658,7 +660,7 @@ TABLE = """per class results:
 def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
     log = tmp_path / 'train.log'
     log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))
-    first, second = results.class_ious(log)
+    first, second = class_ious(log)
     assert first['sky'] == 81.5 and first['a car'] != first['a car']
     assert second == {'sky': 7.0, 'a car': 100.0}
 
@@ -680,10 +682,7 @@ def log_starts(work_dir, *each):
 
 
 def curve(work_dir):
-    return [
-        (entry['step'], entry['mIoU'])
-        for entry in results.history(work_dir)[1]
-    ]
+    return [(entry['step'], entry['mIoU']) for entry in history(work_dir)[1]]
 
 
 def test_an_abandoned_training_is_not_part_of_the_next(tmp_path):

@@ -15,6 +15,7 @@ import io
 import json
 import re
 import sys
+from contextlib import redirect_stdout
 from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
@@ -170,20 +171,6 @@ def nets_of(metrics: dict, model: dict) -> Dict[str, float]:
     return {net: metrics[key] for net, key in keys.items() if key in metrics}
 
 
-def class_ious(log: Path) -> List[Dict[str, float]]:
-    """Return the IoU of each class, of each net in each evaluation."""
-    tables = log.read_text().split('per class results:')[1:]
-    return [
-        {
-            name: float(iou)
-            for name, iou in re.findall(
-                r'^\|\s+(\S.*?)\s+\|\s+([\d.]+|nan)\s+\|', text, re.M
-            )
-        }
-        for text in tables
-    ]
-
-
 def latest_test(work_dir: Path, cfg: Config, after: str) -> Tuple[dict, Path]:
     """Return metrics and folder of the last test of the model as trained."""
 
@@ -216,27 +203,6 @@ def latest_test(work_dir: Path, cfg: Config, after: str) -> Tuple[dict, Path]:
     )
 
 
-def history(work_dir: Path) -> Tuple[List[Path], List[dict]]:
-    """Return the starts of the last training, and what they logged."""
-    logs = {
-        log.parent: parsed(log.parent / 'vis_data/scalars.json')
-        for log in sorted(work_dir.glob('[0-9]*/*.log'))
-        if (log.parent / 'vis_data/scalars.json').exists()
-    }
-    if not logs:
-        raise NoResult(f'{work_dir} holds no log of a training')
-    starts, entries = [*logs], []
-    # what resumed none began another training
-    fresh = [i for i, x in enumerate(starts) if not load(x).get('resume')]
-    starts = starts[max(fresh, default=0) :]
-    for start in starts:  # what was trained again is void
-        first = min((entry['step'] for entry in logs[start]), default=np.inf)
-        entries = [entry for entry in entries if entry['step'] < first] + [
-            {**entry, 'start': start} for entry in logs[start]
-        ]
-    return starts, entries
-
-
 def read(work_dir: Path, validation: bool = False) -> dict:
     """Return the record of one training.
 
@@ -248,7 +214,12 @@ def read(work_dir: Path, validation: bool = False) -> dict:
     Raises:
         NoResult: If it is not tested, or not validated.
     """
+    with redirect_stdout(sys.stderr):  # onedl prints, and it is slow
+        from mmseg_psmt.engine.logs import class_ious, history, losses
+
     starts, entries = history(work_dir)
+    if not starts:
+        raise NoResult(f'{work_dir} holds no log of a training')
     cfg, last = load(starts[-1]), starts[-1]
     steps = [entry for entry in entries if 'loss' in entry]
     curve = [entry for entry in entries if 'mIoU' in entry]
@@ -316,6 +287,7 @@ def read(work_dir: Path, validation: bool = False) -> dict:
         **record,
         'IoU': ious[0] if ious else {},
         'curve': {str(entry['step']): entry['mIoU'] for entry in curve},
+        'losses': losses(steps),
     }
 
 
@@ -509,29 +481,41 @@ def render(rows: List[Dict[str, str]], style: str = 'markdown') -> str:
 
 
 def plot(records: Iterable[dict], out: Path) -> None:
-    """Draw the mIoU of the validations of each run."""
-    import matplotlib
+    """Draw the validations of each run, and the losses that are logged."""
+    from mmseg_psmt.visualization import curves  # slow
 
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(9, 6))
-    for color, runs in enumerate(groups_of(records)):
-        for i, run in enumerate(runs):
-            points = run.get('curve', {})
-            axis.plot(
-                [*map(int, points)],
-                [*points.values()],
-                marker='.',
-                color=f'C{color}',
-                label='' if i else label_of(run),
-            )
-    axis.set(xlabel='iteration', ylabel='validation mIoU')
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize='small')
-    figure.tight_layout()
+    panels = {
+        'validation mIoU': [
+            (label_of(run), {int(k): x for k, x in run['curve'].items()})
+            for run in records
+            if 'curve' in run
+        ]
+    }
+    for run in records:
+        for title, points in run.get('losses', {}).items():
+            panels.setdefault(title, []).append((label_of(run), points))
+    png = curves(panels)
+    if not png:
+        raise SystemExit('No row has a curve to draw')
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=100)
+    out.write_bytes(png)
+
+
+def report(paths: Iterable[Path]) -> None:
+    """Write the page of each training that was logged."""
+    from mmseg_psmt.engine.report import write_report  # slow
+
+    for folder in (x for path in paths for x in work_dirs(path)):
+        try:
+            line = f'report: {write_report(folder)}'
+        except Exception as error:
+            line = f'no report: {error!r}'
+        print(line, file=sys.stderr)
+
+
+def work_dirs(path: Path) -> List[Path]:
+    """Return the training in a folder, or those of its seeds."""
+    return sorted(path.glob('seed*')) or [path]
 
 
 def collect(
@@ -545,7 +529,7 @@ def collect(
             continue
         if not path.is_dir():
             raise SystemExit(f'{path} is neither a work dir nor a CSV file')
-        for folder in sorted(path.glob('seed*')) or [path]:
+        for folder in work_dirs(path):
             try:
                 records.append(read(folder, validation))
             except NoResult as reason:
@@ -596,11 +580,19 @@ def main() -> None:
         help='csv has every column',
     )
     parser.add_argument('--plot', type=Path, help='PNG file of the curves')
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='write report.html into each work dir: curves, classes, sheets '
+        'and settings, beside the supervised twin',
+    )
     args = parser.parse_args()
     if args.plot and (args.plot.suffix != '.png' or args.plot.is_dir()):
         parser.error(
             f'--plot must be a file that ends in .png, got {args.plot}'
         )
+    if args.report:
+        report(path for path in args.paths if path.is_dir())
     records, notes = collect(dict.fromkeys(args.paths), args.validation)
     chosen = [
         record

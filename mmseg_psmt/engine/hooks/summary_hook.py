@@ -1,19 +1,18 @@
 """Says at the end of a training how good it is, and what to do next."""
 
-import json
-import os
 import shlex
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Union
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ...options import require
+from ..logs import last_validation, other_images, sheets, twin_of
 from ..model import unwrap
+from ..report import write_report
 from .checkpoint_hook import checkpoints
 
 # What to try, in this order, if PS-MT is not above its supervised twin.
@@ -28,8 +27,6 @@ REMEDIES = (
     'a student that sees easier features and images: model.tvat=None, then '
     'model.mix=[]',
 )
-# That tell which images are validated.
-PLACES = ('data_root', 'data_prefix', 'ann_file')
 
 
 @HOOKS.register_module()
@@ -39,11 +36,11 @@ class SummaryHook(Hook):
     mIoU of each net in the last validation, beside that of supervised
     training with the same network if there is one; the best checkpoint, the
     pictures of the pseudo labels, and the commands that test and export. What
-    to try where supervised training is not worse.
+    to try where supervised training is not worse. Then :func:`write_report`.
 
     Args:
         twin (str, optional): Work dir of the supervised training. Defaults to
-            that of this one with ``_supervised`` at its end.
+            :func:`twin_of` this one.
 
     Raises:
         ValueError: If ``twin`` is no path.
@@ -79,6 +76,13 @@ class SummaryHook(Hook):
             runner.logger.warning(
                 f'No summary of the training: {type(error).__name__}: {error}'
             )
+        try:
+            path = write_report(Path(runner.work_dir), self.twin)
+            runner.logger.info(f'report: {_short(path)}')
+        except Exception as error:
+            runner.logger.warning(
+                f'No report.html: {type(error).__name__}: {error}'
+            )
 
     def _lines(self, runner: Runner) -> Iterator[str]:
         work_dir = Path(runner.work_dir)
@@ -96,10 +100,7 @@ class SummaryHook(Hook):
             if key.startswith('best_ckpt'):
                 score = info[key.replace('ckpt', 'score')]
                 yield f'best checkpoint: {_short(path)}, {score:.2f}'
-        pictures = sorted(
-            work_dir.glob('*/vis_data/vis_image/pseudo_labels*'),
-            key=os.path.getmtime,
-        )
+        pictures = sheets(work_dir)
         if pictures:
             yield f'pictures of the pseudo labels: {_short(pictures[-1])}'
         yield from self._commands(runner, _last_checkpoint(work_dir))
@@ -124,7 +125,7 @@ class SummaryHook(Hook):
         yield from self._beside_twin(runner, last)
 
     def _beside_twin(self, runner: Runner, last: dict) -> Iterator[str]:
-        twin = Path(self.twin or f'{runner.work_dir}_supervised')
+        twin = Path(self.twin or twin_of(runner.work_dir))
         other = last_validation(twin)
         if not other:
             yield (
@@ -133,7 +134,7 @@ class SummaryHook(Hook):
                 + _train_twin(runner, twin)
             )
             return
-        differing = _other_images(runner.cfg, other['start'])
+        differing = other_images(runner.cfg, other['start'])
         if differing:
             yield (
                 f'supervised training: {_short(twin)} was validated with '
@@ -214,41 +215,9 @@ class SummaryHook(Hook):
         )
 
 
-def last_validation(work_dir: Path) -> dict:
-    """The last validation that a training logged.
-
-    Args:
-        work_dir (Path): Of the training, over all of its starts.
-
-    Returns:
-        dict: Its metrics, with the iteration as ``step`` and the folder of
-        that start as ``start``; empty if there is none with mIoU.
-    """
-    for file in sorted(work_dir.glob('*/vis_data/scalars.json'), reverse=True):
-        entries = map(json.loads, file.read_text().splitlines())
-        found = [entry for entry in entries if 'mIoU' in entry]
-        if found:
-            return {**found[-1], 'start': file.parents[1]}
-    return {}
-
-
 def _last_checkpoint(work_dir: Path) -> Optional[Path]:
     paths = checkpoints([work_dir], 'iter_{}.pth')
     return next((path for path in paths if path.is_file()), None)
-
-
-def _other_images(cfg: Config, start: Path) -> Optional[str]:
-    """Where the validation images of another training are not the same."""
-    file = start / 'vis_data/config.py'
-    if not file.is_file():
-        return None
-    theirs = Config.fromfile(file, import_custom_modules=False)
-    pair = [
-        c.get('val_dataloader', {}).get('dataset', {}) for c in (cfg, theirs)
-    ]
-    return next(
-        (key for key in PLACES if pair[0].get(key) != pair[1].get(key)), None
-    )
 
 
 def _train_twin(runner: Runner, twin: Path) -> str:

@@ -1,0 +1,135 @@
+"""What trainings of mmengine have logged, read again."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Tuple
+
+from mmengine.config import Config
+
+# That tell which images are validated.
+PLACES = ('data_root', 'data_prefix', 'ann_file')
+
+
+def load(start: Path) -> Config:
+    """The config that a start dumped.
+
+    Raises:
+        ValueError: If it cannot be read, with its path.
+    """
+    file = start / 'vis_data/config.py'
+    try:
+        return Config.fromfile(file, import_custom_modules=False)
+    except Exception as error:
+        raise ValueError(f'{file} cannot be read: {error!r}') from error
+
+
+def history(work_dir: Path) -> Tuple[List[Path], List[dict]]:
+    """The starts of the last training in a folder, and what they logged.
+
+    Args:
+        work_dir (Path): Of the training.
+
+    Returns:
+        tuple[list[Path], list[dict]]: Folders of the starts, and the entries
+        that no later start has repeated, each with its folder as ``start``.
+        Both are empty where nothing was logged.
+
+    Raises:
+        ValueError: If a file cannot be read, with its path.
+    """
+    logs = {}
+    for log in sorted(work_dir.glob('[0-9]*/*.log')):
+        file = log.parent / 'vis_data/scalars.json'
+        if not file.exists():
+            continue
+        try:
+            logs[log.parent] = [
+                json.loads(line) for line in file.read_text().splitlines()
+            ]
+        except ValueError as error:
+            raise ValueError(f'{file} cannot be read: {error}') from error
+    starts, entries = [*logs], []
+    # what resumed none began another training
+    fresh = [i for i, x in enumerate(starts) if not load(x).get('resume')]
+    starts = starts[max(fresh, default=0) :]
+    for start in starts:  # what was trained again is void
+        first = min(
+            (entry['step'] for entry in logs[start]), default=float('inf')
+        )
+        entries = [entry for entry in entries if entry['step'] < first] + [
+            {**entry, 'start': start} for entry in logs[start]
+        ]
+    return starts, entries
+
+
+def last_validation(work_dir: Path) -> dict:
+    """The last entry of :func:`history` with mIoU; empty without one."""
+    found = [entry for entry in history(work_dir)[1] if 'mIoU' in entry]
+    return found[-1] if found else {}
+
+
+def losses(entries: Iterable[dict]) -> Dict[str, Dict[int, float]]:
+    """The loss of labeled and of unlabeled images by iteration.
+
+    Args:
+        entries (Iterable[dict]): Of :func:`history`.
+
+    Returns:
+        dict[str, dict[int, float]]: ``'supervised loss'``, and
+        ``'unsupervised loss'`` as it is weighted; empty where there is none.
+    """
+    sup, unsup = {}, {}
+    for entry in entries:
+        if 'unsup.loss' in entry:
+            unsup[entry['step']] = entry['unsup.loss']
+        if 'loss' in entry:
+            sup[entry['step']] = entry['loss'] - entry.get('unsup.loss', 0)
+    return {'supervised loss': sup, 'unsupervised loss': unsup}
+
+
+def class_ious(log: Path) -> List[Dict[str, float]]:
+    """The IoU of each class, of each net in each evaluation of a text log."""
+    tables = log.read_text().split('per class results:')[1:]
+    return [
+        {
+            name: float(iou)
+            for name, iou in re.findall(
+                r'^\|\s+(\S.*?)\s+\|\s+([\d.]+|nan)\s+\|', text, re.M
+            )
+        }
+        for text in tables
+    ]
+
+
+def sheets(work_dir: Path) -> List[Path]:
+    """Pictures of the pseudo labels of a training, the latest last."""
+    return sorted(
+        work_dir.glob('*/vis_data/vis_image/pseudo_labels*'),
+        key=os.path.getmtime,
+    )
+
+
+def twin_of(work_dir: Path) -> Path:
+    """Where the supervised twin of a training is, or should be.
+
+    ``<work dir>_supervised``, or else the folder of the same name in
+    ``<parent>_supervised``, as ``tools/reproduce.py`` has it.
+    """
+    work_dir = Path(work_dir).absolute()
+    parent = work_dir.parent
+    beside = work_dir.with_name(f'{work_dir.name}_supervised')
+    seeds = parent.with_name(f'{parent.name}_supervised') / work_dir.name
+    return seeds if seeds.is_dir() and not beside.is_dir() else beside
+
+
+def other_images(cfg: Config, start: Path) -> Optional[str]:
+    """The option by which another start validates other images, if any."""
+    pair = [
+        (c.get('val_dataloader') or {}).get('dataset', {})
+        for c in (cfg, load(start))
+    ]
+    return next(
+        (key for key in PLACES if pair[0].get(key) != pair[1].get(key)), None
+    )
