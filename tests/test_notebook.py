@@ -45,8 +45,8 @@ def test_the_notebook_runs(tmp_path):
             sys.executable,
             REPO / 'tests/notebook.py',
             NOTEBOOK,
-            'ITERS=10',
-            'TRAIN=64',
+            'ITERS=4',
+            'TRAIN=40',
             'VAL=3',
         ],
         cwd=tmp_path,
@@ -57,8 +57,8 @@ def test_the_notebook_runs(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert 'fit' in done.stdout.splitlines()
-    assert '| semi | val | 10 |' in done.stdout
-    for name in ('iter_10.pth', 'report.html', 'check_data.png'):
+    assert '| semi | val | 4 |' in done.stdout
+    for name in ('iter_4.pth', 'report.html', 'check_data.png'):
         assert (tmp_path / 'work_dirs/semi' / name).is_file()
     for name in ('curves', 'predictions'):
         Image.open(tmp_path / f'work_dirs/{name}.png').verify()
