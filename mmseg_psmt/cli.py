@@ -4,7 +4,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List
 
 TOOLS = Path(__file__).parent / '.mim/tools'
 
@@ -16,6 +16,24 @@ def find_tools() -> Dict[str, Path]:
         for path in sorted(TOOLS.rglob('*'))
         if path.suffix in ('.py', '.sh')
     }
+
+
+def command(name: str) -> List[str]:
+    """The words that run a tool from here.
+
+    Its script in a checkout of the project, else ``psmt``.
+
+    Args:
+        name (str): One of :func:`find_tools`.
+    """
+    script = find_tools()[name].relative_to(TOOLS)
+    for folder in Path('tools'), TOOLS.resolve():
+        if '.mim' not in folder.parts and (folder / 'check_data.py').is_file():
+            if Path.cwd() in folder.parents:
+                folder = folder.relative_to(Path.cwd())
+            path = (folder / script).as_posix()
+            return ['python', path] if script.suffix == '.py' else [path]
+    return ['psmt', name]
 
 
 def main() -> None:

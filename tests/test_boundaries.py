@@ -67,7 +67,7 @@ MAY_IMPORT = {
         'models.teachers',
     ],
     'evaluation': BASE,
-    'engine': [*BASE, 'datasets', 'models', 'evaluation'],
+    'engine': [*BASE, 'cli', 'datasets', 'models', 'evaluation'],
     'cli': [],
     'registry': [],
     'launch': [*BASE, 'datasets', 'models', 'evaluation', 'engine'],

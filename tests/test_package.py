@@ -147,6 +147,19 @@ def test_tools_from_any_folder(site, tmp_path):
     assert [*(tmp_path / 'drawn').rglob('*.png')]
 
 
+def test_commands_are_ready_to_copy(site, tmp_path, monkeypatch):
+    asked = "from mmseg_psmt.cli import command; print(*command('train'))"
+    done = run(site, tmp_path, '-c', asked)
+    assert done.stdout.split() == ['psmt', 'train'], done.stderr
+    for folder, tools in (ROOT, 'tools'), (ROOT.parent, f'{ROOT.name}/tools'):
+        monkeypatch.chdir(folder)
+        assert cli.command('results') == [
+            'python',
+            f'{tools}/analysis_tools/results.py',
+        ]
+        assert cli.command('dist_train') == [f'{tools}/dist_train.sh']
+
+
 def test_tools_of_shell(site, tmp_path):
     done = run(site, tmp_path, '-m', 'mmseg_psmt.cli', 'dist_train')
     assert done.returncode == 2 and 'Usage' in done.stderr

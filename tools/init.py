@@ -97,6 +97,7 @@ from mmseg.registry import DATASETS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from yapf.yapflib.yapf_api import FormatCode
 
+from mmseg_psmt.cli import command
 from mmseg_psmt.datasets import UnlabeledFolder
 from mmseg_psmt.datasets.images import reason
 from mmseg_psmt.datasets.probes import GROUPS, moved, pixels, probe
@@ -963,22 +964,16 @@ def check(path: Path, gpus: int) -> Any:
 
 def commands(twin: Written, out: Written, gpus: int) -> Iterator[str]:
     """The two trainings, and their comparison."""
-    tools = TOOLS
-    if Path.cwd() in TOOLS.parents:
-        tools = TOOLS.relative_to(Path.cwd())
     for written in (twin, out):
-        path = shlex.quote(str(written.path))
-        yield (
-            f'python {tools}/train.py {path}'
+        path = str(written.path)
+        yield shlex.join(
+            [*command('train'), path]
             if gpus == 1
-            else f'{tools}/dist_train.sh {path} {gpus}'
+            else [*command('dist_train'), path, str(gpus)]
         )
     if twin.base.get('val_dataloader'):
         runs = (twin.work_dir, out.work_dir)
-        yield (
-            f'python {tools}/analysis_tools/results.py --validation '
-            + ' '.join(map(shlex.quote, runs))
-        )
+        yield shlex.join([*command('results'), '--validation', *runs])
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ...cli import command
 from ...options import require
 from ..logs import last_validation, other_images, sheets, twin_of
 from ..model import unwrap
@@ -202,16 +203,10 @@ class SummaryHook(Hook):
         )
         plain = work_dir / f'plain_{checkpoint.stem}.pth'
         yield 'test:   ' + shlex.join(
-            [
-                'python',
-                _tool('test.py'),
-                _short(config),
-                _short(checkpoint),
-                *place,
-            ]
+            [*command('test'), _short(config), _short(checkpoint), *place]
         )
         yield 'export: ' + shlex.join(
-            ['python', _tool('export.py'), _short(checkpoint), _short(plain)]
+            [*command('export'), _short(checkpoint), _short(plain)]
         )
 
 
@@ -227,22 +222,8 @@ def _train_twin(runner: Runner, twin: Path) -> str:
     if not config.is_file():
         return ''
     return ': ' + shlex.join(
-        [
-            'python',
-            _tool('train.py'),
-            _short(config),
-            '--work-dir',
-            _short(twin),
-        ]
+        [*command('train'), _short(config), '--work-dir', _short(twin)]
     )
-
-
-def _tool(name: str) -> str:
-    """Path of a tool of this project, not of mmseg's of the same name."""
-    tools = Path('tools')
-    if not (tools / 'check_data.py').is_file():
-        tools = Path(__file__).parents[3] / 'tools'
-    return _short(tools / name)
 
 
 def _short(path: Union[str, Path]) -> str:
