@@ -233,8 +233,14 @@ def load_weights(backbone: nn.Module) -> None:
     """
     checkpoint = checkpoint_of(backbone)
     if checkpoint and '://' not in checkpoint:
-        with must_fit(backbone):
-            backbone.init_weights()
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel('WARNING')  # each tensor is a line
+        try:
+            with must_fit(backbone):
+                backbone.init_weights()
+        finally:
+            logger.setLevel(level)
 
 
 def draw(cfg: Config, model: PSMT, dataset: SemiSegDataset) -> np.ndarray:
@@ -422,7 +428,6 @@ def main() -> None:
     args = parse_args()
     cfg = load(args.config, args.cfg_options, args.gpus)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    MMLogger.get_instance('mmengine', log_level='WARNING')
     forbid_code_in_checkpoints()
     folder = Path(cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
     problems = check(cfg, args.gpus, args.out or folder / 'check_data.png')
