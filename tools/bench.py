@@ -303,7 +303,8 @@ def render(cells: Dict[str, List[Tuple[dict, dict]]]) -> str:
                 (
                     f'| {name} | {len(runs)} | {results.spread(twin)} | '
                     f'{results.spread(psmt)} | {results.spread(student)} | '
-                    f'{gains[name]:+.2f} | {(student - twin).mean():+.2f} | '
+                    f'{results.spread(psmt - twin, "+")} | '
+                    f'{results.spread(student - twin, "+")} | '
                     f'{", ".join(lost) or "–"} | {cost:.1f} |'
                 ),
             )

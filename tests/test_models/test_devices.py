@@ -415,7 +415,11 @@ def test_pictures_read_each_image_once():
     model.iter = 50
     hook = PseudoLabelVisHook()
     runner = SimpleNamespace(
-        model=model, visualizer=SimpleNamespace(dataset_meta={})
+        model=model,
+        visualizer=SimpleNamespace(dataset_meta={}),
+        iter=50,
+        max_iters=100,
+        work_dir='work_dirs/run',
     )
     with guard:
         hook.draw(runner, host_batch(model))

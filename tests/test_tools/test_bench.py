@@ -58,7 +58,7 @@ def test_the_worst_cell_comes_first_and_lost_classes_are_named():
     )
     assert lines[3] == (
         '| good | 2 | 31.00 ± 1.00 | 35.50 ± 1.50 | '
-        '34.50 ± 1.50 | +4.50 | +3.50 | – | 1.0 |'
+        '34.50 ± 1.50 | +4.50 ± 0.50 | +3.50 ± 0.50 | – | 1.0 |'
     )
     assert lines[-1] == 'worst -1.00 (bad), mean +1.75 of 2 cells'
 
