@@ -125,7 +125,9 @@ def register_configs() -> None:
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
-    MODULE2PACKAGE['mmseg_psmt'] = 'mmseg_psmt'
+    # A module, not the distribution: that of an editable install lies where
+    # there are no configs, and mmengine 0.10.7 looks no further.
+    MODULE2PACKAGE['mmseg_psmt'] = 'mmseg_psmt.registry'
     if 'onedl-mmsegmentation' in installed_family():
         MODULE2PACKAGE['mmseg'] = 'onedl-mmsegmentation'
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import bench
+import numpy as np
 import pytest
 import torch
 from analysis_tools import results
@@ -342,3 +343,26 @@ def test_the_tables_of_the_results_are_those_of_their_records(
         monkeypatch.setattr('sys.argv', words[1:])
         results.main()
         assert f'```\n\n{capsys.readouterr().out}\n' in page
+
+
+def test_the_table_of_the_readme_is_that_of_the_records():
+    cells = bench.pairs(results.read_csv(REPO / 'docs/results/bench.csv'))
+    expected = set()
+    for name, runs in cells.items():
+        if '_efficientnet_' not in name:
+            continue
+        twin, psmt = (
+            np.array([results.score(record) for record in records])
+            for records in zip(*runs)
+        )
+        numbers = [
+            runs[0][0]['labeled'],
+            results.spread(twin),
+            results.spread(psmt),
+            results.spread(psmt - twin, '+'),
+        ]
+        expected.add(f' {" | ".join(map(str, numbers))} |')
+    page = (REPO / 'README.md').read_text()
+    table = page.partition('| test images |')[2].partition('\n\n')[0]
+    rows = {line.partition('| ')[2] for line in table.splitlines()[2:]}
+    assert {row.partition(' |')[2] for row in rows} == expected
