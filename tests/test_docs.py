@@ -224,21 +224,6 @@ def test_the_readme_is_short():
     assert len(PAGES[0].read_text().splitlines()) <= 120
 
 
-def test_the_numbers_of_the_readme_are_those_of_the_results():
-    rows = [
-        line
-        for line in PAGES[0].read_text().splitlines()
-        if re.search(r'\| [+-]\d+\.\d\d \|$', line)
-    ]
-    assert rows
-    page = (REPO / 'docs/results.md').read_text().splitlines()
-    for row in rows:
-        numbers = re.findall(r'\d+\.\d\d', row)
-        assert any(
-            all(number in line for number in numbers) for line in page
-        ), row
-
-
 def labels():
     generator = torch.Generator().manual_seed(0)
     samples = [SegDataSample() for _ in range(2)]
