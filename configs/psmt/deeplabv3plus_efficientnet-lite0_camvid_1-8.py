@@ -1,8 +1,8 @@
 # The defaults of PS-MT; needs timm.
 _base_ = [
     '../_base_/models/deeplabv3plus_efficientnet-lite0-d16.py',
-    '../_base_/datasets/camvid11_320.py',
-    '../_base_/schedules/camvid11_320.py',
+    '../_base_/datasets/camvid11.py',
+    '../_base_/schedules/camvid11.py',
     '../_base_/default_runtime.py',
 ]
 model = dict(

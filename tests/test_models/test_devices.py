@@ -282,7 +282,6 @@ RECIPES = [
     'pspnet_r50_voc_1-8',
     'segformer_mit-b0_voc_1-8',
     'fcn_hr18_voc_1-8',
-    'deeplabv3plus_mobilenetv2_camvid_1-8',
     'upernet_swin-t_voc_1-8',
 ]
 

@@ -1,23 +1,23 @@
-# CamVid, 11 classes, 480 x 360, in VOC layout.
+# CamVid, 11 classes, at 320 x 240, in VOC layout.
 _base_ = ['../psmt.py', './test_pipelines.py']
-crop_size = (257, 257)
+crop_size = (193, 193)
 geometry = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(
         type='RandomResize',
-        scale=(480, 360),
+        scale=(320, 240),
         ratio_range=(0.5, 2.0),
         keep_ratio=True,
     ),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
 ]
-# At stride 32 with align_corners, sides of 32 k + 1 keep the features of the
+# With align_corners at stride 16, sides of 16 k + 1 keep the features of the
 # last stage above the pixels that they were computed from.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(513, 385), keep_ratio=True),
+    dict(type='Resize', scale=(321, 241), keep_ratio=True),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -28,7 +28,7 @@ tta_pipeline = [
         transforms=[
             [
                 dict(type='Resize', scale=size, keep_ratio=True)
-                for size in ((385, 289), (513, 385), (641, 481), (769, 577))
+                for size in ((257, 193), (321, 241), (385, 289), (449, 337))
             ],
             *_base_.tta_pipeline[1].transforms[1:],
         ],
@@ -99,4 +99,9 @@ val_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-test_dataloader = val_dataloader
+test_dataloader = dict(
+    val_dataloader,
+    dataset=dict(
+        val_dataloader['dataset'], ann_file='ImageSets/Segmentation/test.txt'
+    ),
+)
