@@ -228,7 +228,10 @@ def run(world, batch, folder, resume):
         process.kill()
     assert not alive
     assert [process.exitcode for process in started] == [0] * world
-    return [torch.load(folder / f'{world}_{i}.pth') for i in range(world)]
+    return [
+        torch.load(folder / f'{world}_{i}.pth', weights_only=False)
+        for i in range(world)
+    ]
 
 
 @pytest.fixture(scope='module')
