@@ -100,7 +100,7 @@ def fitting_backbones() -> Iterator[None]:
     try:
         yield
     finally:
-        del BaseSegmentor.init_weights  # that of BaseModule is there again
+        BaseSegmentor.init_weights = stock
 
 
 @contextmanager

@@ -228,6 +228,7 @@ def run(world, batch, folder, resume):
         process.kill()
     assert not alive
     assert [process.exitcode for process in started] == [0] * world
+    # mmengine, which loads checkpoints here, takes back what it allowed
     return [
         torch.load(folder / f'{world}_{i}.pth', weights_only=False)
         for i in range(world)
