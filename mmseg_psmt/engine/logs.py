@@ -119,9 +119,9 @@ def twin_of(work_dir: Path) -> Path:
     """
     work_dir = Path(work_dir).absolute()
     parent = work_dir.parent
-    beside = work_dir.with_name(f'{work_dir.name}_supervised')
+    sibling = work_dir.with_name(f'{work_dir.name}_supervised')
     seeds = parent.with_name(f'{parent.name}_supervised') / work_dir.name
-    return seeds if seeds.is_dir() and not beside.is_dir() else beside
+    return seeds if seeds.is_dir() and not sibling.is_dir() else sibling
 
 
 def other_images(cfg: Config, start: Path) -> Optional[str]:
