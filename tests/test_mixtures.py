@@ -3,6 +3,7 @@
 import os
 import runpy
 import sys
+import time
 from functools import reduce
 from pathlib import Path
 
@@ -89,9 +90,10 @@ def small(name, data, work_dir, net, **options):
             'work_dir': str(work_dir),
             'log_level': 'ERROR',
             'vis_backends': [dict(type='LocalVisBackend')],
-            'visualizer.name': str(
-                work_dir
-            ),  # or it writes where the first did
+            # or it writes where the first did
+            'visualizer.name': str(work_dir),
+            # of two that begin in the same second, one has the other's log
+            'experiment_name': f'{name}{time.time_ns()}',
             'visualizer.vis_backends': [dict(type='LocalVisBackend')],
             **options,
         }

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import time
 from functools import partial
 from pathlib import Path
 
@@ -149,6 +150,8 @@ def build(root, tmp_path, monkeypatch):
                 'default_hooks.logger': None,
                 'log_level': 'ERROR',
                 'work_dir': str(tmp_path),
+                # of two that begin in the same second, one has the other's log
+                'experiment_name': f'finite{time.time_ns()}',
             }
         )
         cfg.optim_wrapper.update(optim, accumulative_counts=accumulate)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def runner(
             dict(
                 model=dict(type='FourWeights'),
                 work_dir=str(work_dir),
-                experiment_name=f'{work_dir.name}_{max_iters}_{id(optimizer)}',
+                experiment_name=f'{work_dir.name}{time.time_ns()}',
                 default_scope='mmseg',
                 train_dataloader=dict(
                     batch_size=2,

@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from functools import reduce
 from pathlib import Path
 
@@ -722,9 +723,10 @@ def small(name, data, work_dir):
             'default_hooks.checkpoint.interval': 9,
             'work_dir': str(work_dir),
             'log_level': 'ERROR',
-            'visualizer.name': str(
-                work_dir
-            ),  # or it writes where the first did
+            # or it writes where the first did
+            'visualizer.name': str(work_dir),
+            # of two that begin in the same second, one has the other's log
+            'experiment_name': f'{name}{time.time_ns()}',
             'visualizer.vis_backends': [dict(type='LocalVisBackend')],
         }
     )

@@ -281,7 +281,7 @@ def trained(cfg, iters=2):
             'train_cfg.val_interval': iters,
             'work_dir': 'run',
             'log_level': 'ERROR',
-            'experiment_name': f'run{time.time()}',
+            'experiment_name': f'run{time.time_ns()}',
         }
     )
     runner = Runner.from_cfg(cfg)
