@@ -1,6 +1,6 @@
 # CamVid, 11 classes, at 320 x 240, in VOC layout.
 _base_ = ['../psmt.py', './test_pipelines.py']
-crop_size = (193, 193)
+crop_size = (161, 161)
 geometry = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
