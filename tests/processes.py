@@ -75,11 +75,16 @@ def run(words, **options):
     return Process(words, **options).end()
 
 
-def run_ranks(num, words, env=None, **options):
-    """What each rank of a distributed script ends with."""
+def free_port():
+    """A port for ranks to meet at, as an environment variable has it."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+        return str(free.getsockname()[1])
+
+
+def run_ranks(num, words, env=None, **options):
+    """What each rank of a distributed script ends with."""
+    port = free_port()
     ranks = [
         Process(
             [*words, '--launcher', 'pytorch'],
@@ -89,7 +94,7 @@ def run_ranks(num, words, env=None, **options):
                 'LOCAL_RANK': str(rank),
                 'WORLD_SIZE': str(num),
                 'MASTER_ADDR': '127.0.0.1',
-                'MASTER_PORT': str(port),
+                'MASTER_PORT': port,
             },
             **options,
         )

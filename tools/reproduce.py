@@ -24,6 +24,7 @@ from typing import List, Sequence
 
 from analysis_tools import results
 from mmengine import Config, DictAction
+from mmengine.logging import MMLogger
 
 TOOLS = Path(__file__).resolve().parent
 ENVIRONMENT = Lock()
@@ -190,6 +191,8 @@ def main() -> None:
         parser.error(f'--csv: {args.csv} is a folder')
     if args.csv.is_file():
         results.read_csv(args.csv)
+    # mmengine tells at each reading which variables a config takes.
+    MMLogger.get_instance('mmengine', log_level='WARNING')
     # The lengths in some configs depend on it.
     os.environ['WORLD_SIZE'] = str(args.gpus)
     jobs = {}

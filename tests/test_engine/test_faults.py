@@ -88,7 +88,7 @@ def train(root, deeds, *options, ranks=1, interrupt=False):
             **os.environ,
             'PSMT_DATA': str(root),
             'OMP_NUM_THREADS': '1',
-            'PORT': '29723',
+            'PORT': processes.free_port(),
             'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
             'PYTHONPATH': f'{REPO}/tests:{os.environ.get("PYTHONPATH", "")}',
         },

@@ -74,7 +74,7 @@ def command(root, work_dir, deeds, *options):
             **os.environ,
             'PSMT_DATA': str(root),
             'OMP_NUM_THREADS': '1',
-            'PORT': '29714',
+            'PORT': processes.free_port(),
             'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
             'PYTHONPATH': ':'.join(
                 [f'{REPO}/tests', os.environ.get('PYTHONPATH', '')]

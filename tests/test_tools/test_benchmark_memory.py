@@ -1,8 +1,6 @@
 """benchmark_memory.py against what torch itself allocates."""
 
-import gc
 import sys
-import weakref
 from pathlib import Path
 
 import benchmark_memory as memory
@@ -25,13 +23,6 @@ NARROW = dict(
         in_channels=64, c1_in_channels=8, channels=16, c1_channels=8
     ),
 )
-# The subject is the way without CUDA, which a GPU must not replace.
-memory.DEVICE = 'cpu'
-
-
-@pytest.fixture(autouse=True)
-def no_cuda(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
 
 
 def storage(tensors):
@@ -103,39 +94,6 @@ def test_a_computed_peak_is_that_of_real_tensors(phase):
     )
 
 
-def test_cuda_measures_one_network_at_a_time(monkeypatch):
-    """On the CPU, with what CUDA would say in the place of its calls."""
-    cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(dict(model=dict(segmentor=NARROW)))
-    train_step = memory.train_step
-    nets, alive = weakref.WeakSet(), []
-
-    def step(model, optim, crop, num, amp):
-        nets.add(model)
-        if num > 2:
-            raise torch.cuda.OutOfMemoryError
-        train_step(model, optim, crop, num)
-
-    monkeypatch.setattr(memory, 'train_step', step)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(
-        torch.cuda, 'reset_peak_memory_stats', lambda: alive.append(len(nets))
-    )
-    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: MIB)
-    cells = [((65, 65), num) for num in (1, 4, 2)]
-    gc.disable()  # or the interpreter may happen to do it
-    try:
-        for _ in range(2):
-            assert memory.peaks(cfg.model, cfg.optim_wrapper, cells) == [
-                MIB,
-                None,
-                MIB,
-            ]
-    finally:
-        gc.enable()
-    assert alive == [0, 1, 1] * 2
-
-
 def test_a_storage_counts_once_and_while_it_lives():
     with memory.AllocationTrace() as trace:
         a = torch.empty(MIB, dtype=torch.uint8)
@@ -170,7 +128,6 @@ def test_the_card_has_room_for_the_allowance(peak, expected):
     assert memory.card({**smaller, 'warm-up': peak * 2**30}) == expected
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='computes no peaks')
 def test_the_table(monkeypatch, capsys):
     monkeypatch.setattr(
         sys,

@@ -66,7 +66,7 @@ def run(words, root, start=processes.run, **options):
             **os.environ,
             'PSMT_DATA': str(root),
             'OMP_NUM_THREADS': '1',
-            'PORT': '29713',
+            'PORT': processes.free_port(),
             'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
             'PYTHONPATH': ':'.join(
                 [f'{REPO}/tests', os.environ.get('PYTHONPATH', '')]

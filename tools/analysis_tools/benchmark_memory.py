@@ -2,9 +2,7 @@
 
 import argparse
 import copy
-import gc
 import weakref
-from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 from unittest.mock import patch
@@ -14,11 +12,10 @@ from mmengine.config import Config, DictAction
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Print which card is large enough for PS-MT, beside '
-        'supervised training of the same segmentor on as many images. With '
-        'CUDA the peaks are measured; without it they are computed from a '
-        'step with tensors that have shapes but no values. One process, '
-        'random weights, no data needed.'
+        description='Print which card is large enough for PS-MT, next to '
+        'supervised training of the same segmentor on as many images. The '
+        'peaks are computed from a step with tensors that have shapes but no '
+        'values: no GPU, weights or data are needed.'
     )
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
     for option, whose in (
@@ -75,7 +72,6 @@ from mmseg_psmt.engine.model import backward_with
 CARDS = (8, 11, 16, 24, 40, 80)  # GB
 SHARE, CONTEXT = 0.1, 1.0  # of the peak, and GiB, that it leaves out
 PHASES = ('warm-up', 'PS-MT', 'supervised')
-DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 aten = torch.ops.aten
 
 
@@ -152,7 +148,7 @@ def train_step(
         ):
             images[name], samples[name] = view()
         images['valid'] = torch.ones(num, *crop, dtype=torch.bool)
-    with torch.autocast(DEVICE, amp, enabled=amp is not None):
+    with torch.autocast('cpu', amp, enabled=amp is not None):
         loss, _ = model.parse_losses(model.loss(images, samples))
     optim.update_params(loss)
     if psmt:
@@ -165,67 +161,39 @@ def peaks(
     cells: List[Tuple[Sequence[int], int]],
     amp: Optional[torch.dtype] = None,
     warmup: bool = False,
-) -> List[Optional[int]]:
+) -> List[int]:
     """Bytes at the peak of a training step on each (crop, images).
 
-    Measured on CUDA, with None where it is out of memory; elsewhere computed
-    from fake tensors. The optimizer's state counts.
+    The optimizer's state counts.
     """
-    cuda = torch.cuda.is_available()
-    trace, found = AllocationTrace(), []
-    with ExitStack() as stack:
-        for context in [] if cuda else [FakeTensorMode(), trace]:
-            stack.enter_context(context)
-        stack.enter_context(torch.device(DEVICE))
-        stack.enter_context(patch('torch.nn.functional._verify_batch_size'))
+    options = {
+        key: value
+        for key, value in optim_wrapper.items()
+        if key not in ('dtype', 'loss_scale')  # of AmpOptimWrapper
+    }
+    found = []
+    with (
+        FakeTensorMode(),
+        AllocationTrace() as trace,
+        patch('torch.nn.functional._verify_batch_size'),
+    ):
         net = revert_sync_batchnorm(MODELS.build(copy.deepcopy(model)))
         net.iter = 0 if warmup else getattr(net, 'warmup_iters', 0)
-        optim = build_optim_wrapper(
-            net,
-            {
-                key: value
-                for key, value in optim_wrapper.items()
-                if key not in ('dtype', 'loss_scale')  # of AmpOptimWrapper
-            }
-            | {'type': 'OptimWrapper'},
-        )
-        if not cuda:  # the first step creates the optimizer's state
-            train_step(
-                net, optim, *min(cells, key=lambda c: c[0][0] * c[1]), amp
-            )
+        optim = build_optim_wrapper(net, {**options, 'type': 'OptimWrapper'})
+        # the first step creates the optimizer's state
+        train_step(net, optim, *min(cells, key=lambda c: c[0][0] * c[1]), amp)
         for cell in cells:
-            if not cuda:
-                trace.peak = trace.live
-                train_step(net, optim, *cell, amp)
-                found.append(trace.peak)
-                continue
-            gc.collect()  # cycles keep earlier networks alive
-            torch.cuda.reset_peak_memory_stats()
-            try:
-                for _ in range(2):
-                    train_step(net, optim, *cell, amp)
-                found.append(torch.cuda.max_memory_allocated())
-            except torch.cuda.OutOfMemoryError:
-                optim.zero_grad()
-                found.append(None)
+            trace.peak = trace.live
+            train_step(net, optim, *cell, amp)
+            found.append(trace.peak)
     return found
 
 
 def card(row: dict) -> Optional[int]:
     """Smallest of CARDS for the peaks of PS-MT in a row."""
-    ours = [row[phase] for phase in PHASES[:2] if phase in row]
-    return (
-        None
-        if None in ours
-        else next(
-            (
-                size
-                for size in CARDS
-                if max(ours) / 2**30 * (1 + SHARE) + CONTEXT <= size
-            ),
-            None,
-        )
-    )
+    peak = max(row[phase] for phase in PHASES[:2] if phase in row) / 2**30
+    rooms = (size for size in CARDS if peak * (1 + SHARE) + CONTEXT <= size)
+    return next(rooms, None)
 
 
 def rows(path: Path, args: argparse.Namespace) -> List[dict]:
@@ -262,8 +230,8 @@ def rows(path: Path, args: argparse.Namespace) -> List[dict]:
         DynamicOutputShapeException,
     ) as error:
         raise SystemExit(
-            f'{path} cannot be computed, because memory depends '
-            f'on the images ({error}): measure it with CUDA'
+            f'{path} cannot be computed, because memory depends on the '
+            f'images ({error}): read what mmengine logs as memory on a GPU'
         )
     return [
         dict(config=path.stem, crop=crop, batch=num, **dict(zip(found, cell)))
@@ -278,21 +246,14 @@ def render(table: List[dict]) -> str:
         ['---', *['--:'] * 7],
     ]
     for row in table:
-        ours, plain = row['PS-MT'], row['supervised']
+        gib = [row[p] / 2**30 if p in row else None for p in PHASES]
         lines.append(
             [
                 row['config'],
                 'x'.join(map(str, row['crop'])),
                 '{0} + {0}'.format(row['batch']),
-                *(
-                    'out of memory'
-                    if size is None
-                    else f'{size / 2**30:.2f}'
-                    if size
-                    else '–'
-                    for size in (row.get(phase, 0) for phase in PHASES)
-                ),
-                f'{ours / plain:.2f}' if ours and plain else '–',
+                *('–' if x is None else f'{x:.2f}' for x in gib),
+                f'{row["PS-MT"] / row["supervised"]:.2f}',
                 str(card(row) or '–'),
             ]
         )
@@ -305,10 +266,10 @@ def main() -> None:
     MMLogger.get_instance('mmengine', log_level='ERROR')
     table = [row for path in args.configs for row in rows(path, args)]
     print(
-        f'\nPeaks are {"measured" if DEVICE == "cuda" else "computed"}, in '
-        f'GiB, with {args.amp or "float32"}, torch {torch.__version__}. '
-        f'The card, in GB, is\nthe smallest for {1 + SHARE:g} x the peak of '
-        f'both phases + {CONTEXT:g} GiB, which is an assumption.\n\n'
+        f'\nPeaks are computed, in GiB, with {args.amp or "float32"}, torch '
+        f'{torch.__version__}. The card, in GB, is\nthe smallest for '
+        f'{1 + SHARE:g} x the peak of both phases + {CONTEXT:g} GiB, which is '
+        f'an assumption.\n\n'
         f'{render(table)}'
     )
 
