@@ -24,7 +24,7 @@ from mmseg.models.segmentors import BaseSegmentor
 
 from .models.encoders import must_fit
 from .models.plain_weights import require_weights
-from .options import did_you_mean
+from .options import did_you_mean, missing_module
 from .stack import is_noise, loads_data_alone
 
 ALLOW_CODE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
@@ -137,9 +137,9 @@ def run_mmseg_tool(name: str) -> None:
 
     Raises:
         FileNotFoundError: If mmseg was installed without its tools.
-        SystemExit: If a checkpoint is more than data, a config does not
-            exist, or an option or a type does not exist that resembles one
-            that does.
+        SystemExit: If a checkpoint is more than data, a config or a module
+            does not exist, or an option or a type does not exist that
+            resembles one that does.
     """
     tool = Path(mmseg.__file__).parent / '.mim' / 'tools' / name
     if not tool.exists():
@@ -182,6 +182,10 @@ def run_mmseg_tool(name: str) -> None:
             f'{error.filename} does not exist: name a config. '
             f'{did_you_mean(error)}'
         ) from error
+    except ImportError as error:
+        if not missing_module(error):
+            raise
+        raise SystemExit(missing_module(error)) from error
     except (KeyError, TypeError, ValueError) as error:
         hint = did_you_mean(error)
         if hint:

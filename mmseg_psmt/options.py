@@ -93,6 +93,27 @@ MOVED = {
 }
 
 
+def missing_module(error: BaseException) -> str:
+    """What is wrong, and what to do, where an import lacks a module.
+
+    mmengine's own error names its search path and not the module.
+
+    Args:
+        error (BaseException): Of an import, or of a config with imports.
+
+    Returns:
+        str: Two sentences; empty if the error began with another one.
+    """
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    if not isinstance(error, ModuleNotFoundError):
+        return ''
+    return (
+        f'{error}, which the config, or a package that it imports, needs. '
+        'Install it, or add its folder to PYTHONPATH'
+    )
+
+
 def did_you_mean(error: BaseException) -> str:
     """A hint for an option, a type or a file that does not exist.
 

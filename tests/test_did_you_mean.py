@@ -112,6 +112,15 @@ def test_tools_say_it(monkeypatch, error, kind):
     )
 
 
+def test_a_module_that_a_config_lacks_is_named(monkeypatch, tmp_path):
+    config = tmp_path / 'far.py'
+    config.write_text("custom_imports = dict(imports=['nowhere.models'])")
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(config)])
+    with pytest.raises(SystemExit) as told:
+        run_mmseg_tool('train.py')
+    assert "No module named 'nowhere'" in str(told.value)
+
+
 @pytest.mark.parametrize('missing', ['config', 'base'])
 def test_a_missing_config_is_named_beside_its_neighbor(
     monkeypatch, tmp_path, missing

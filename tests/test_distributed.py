@@ -165,6 +165,7 @@ def config(folder, batch, resume):
                 dict(type='TeacherEMAHook'),
                 dict(type='CheckFiniteHook'),
                 dict(type='EarlyWarningHook'),
+                dict(type='PreemptionHook'),
                 dict(type='Notes'),
             ],
             model_wrapper_cfg=dict(
@@ -296,7 +297,7 @@ def test_the_buckets_hold_the_student_alone_and_give_the_mean(four):
 
 
 def test_a_rank_without_an_image_validates_with_the_others(four):
-    """Three images on four ranks."""
+    """Three images on four ranks; PreemptionHook waits for none."""
     scores = {tuple(rank['scores']) for rank in four}
     assert len(scores) == 1
 

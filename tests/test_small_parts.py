@@ -70,7 +70,7 @@ def test_confidence_stats_count_pixels(threshold):
     valid = rng.random((2, 3, 4)) < 0.8
     truth = rng.integers(6, size=(2, 3, 4))
     truth[0, 0] = 255
-    truth[1, 0] = 200  # no class of the network, never right
+    truth[1, 0] = 200  # no class of the network: unknown, too
     kept = known = right = 0
     counts = np.zeros((2, 6), int)
     for i, y, x in np.argwhere(valid):
@@ -79,7 +79,7 @@ def test_confidence_stats_count_pixels(threshold):
         counts[0 if sure else 1, p.argmax()] += 1
         if sure:
             kept += 1
-            known += truth[i, y, x] != 255
+            known += truth[i, y, x] < 6
             right += p.argmax() == truth[i, y, x]
     stats = confidence_stats(
         targets, threshold, torch.tensor(valid), torch.tensor(truth)

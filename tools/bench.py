@@ -243,12 +243,6 @@ def write(args: argparse.Namespace, data: Path, net: str, share: str) -> Path:
             lists,
         )
     photos = lists / 'photos.txt'
-    photos.write_text(
-        ''.join(
-            f'{data.resolve()}/JPEGImages/{name}.jpg\n'
-            for name in (lists / 'unlabeled.txt').read_text().split()
-        )
-    )
     run(
         ROOT / 'tools/init.py', labeled, '--unlabeled', photos, '--out', config
     )

@@ -48,6 +48,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
+from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -72,6 +73,7 @@ from mmseg_psmt.engine.hooks.early_warning_hook import (
     untrained,
     without_clock,
 )
+from mmseg_psmt.engine.hooks.teacher_ema_hook import random_head
 from mmseg_psmt.launch import forbid_code_in_checkpoints
 from mmseg_psmt.models import PSMT
 from mmseg_psmt.models.encoders import checkpoint_of, must_fit, patch_size
@@ -114,7 +116,7 @@ def load(path: str, options: dict, gpus: int) -> Config:
                 'endless, it has no epochs'
             )
     except Exception as error:
-        raise SystemExit(f'{path} is no PS-MT config: {reason(error)}')
+        raise SystemExit(f'{path} is not a PS-MT config: {reason(error)}')
     return cfg
 
 
@@ -175,13 +177,19 @@ def show_classes(classes: List[str], scanned: List[dict]) -> None:
 
 
 def show_schedule(
-    cfg: Config, model: Optional[PSMT], gpus: int, labeled: int, unlabeled: int
+    cfg: Config,
+    model: Optional[PSMT],
+    trained: Optional[bool],
+    gpus: int,
+    labeled: int,
+    unlabeled: int,
 ) -> None:
     """Print the schedule in passes over both lists."""
     pairs = cfg.train_dataloader.batch_size
     lr, batch = cfg.optim_wrapper.optimizer.get('lr', nan), pairs * gpus
     scale = cfg.get('auto_scale_lr') or {}
     base = scale.get('base_batch_size') or batch
+    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     if scale.get('enable'):
         lr *= batch / base
     print(f'schedule: {pairs} pairs x {gpus} = {batch}, learning rate {lr:g}')
@@ -190,7 +198,8 @@ def show_schedule(
         model.set_schedule(
             cfg.train_cfg.max_iters,
             ceil(unlabeled / batch),
-            trained=bool(cfg.get('load_from')),
+            steps,
+            trained=bool(trained),
         )
         lengths.update(
             warmup_iters=model.warmup_iters,
@@ -205,12 +214,34 @@ def show_schedule(
         )
     for problem in too_short(labeled, batch, cfg.train_cfg.max_iters):
         print(f'  WARNING: {problem}')
-    if base != batch and not scale.get('enable'):
+    if base not in (batch, batch * steps) and not scale.get('enable'):
         print(
             f'  WARNING: the learning rate {lr} is meant for a batch of '
             f'{base}, not {batch}: set optim_wrapper.optimizer.lr='
-            f'{lr * batch / base:g} or auto_scale_lr.enable=True'
+            f'{lr * batch * steps / base:g}'
+            + ('' if steps > 1 else ' or auto_scale_lr.enable=True')
         )
+
+
+def begins_trained(cfg: Config, model: PSMT) -> bool:
+    """Whether a training begins with a trained decode head.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is missing.
+    """
+    path = cfg.get('load_from')
+    if cfg.get('resume') or not path or '://' in path:
+        return bool(cfg.get('resume') or path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'load_from={path!r} does not exist: give the checkpoint of a '
+            'supervised training, or leave it out'
+        )
+    checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
+    random = random_head(model, checkpoint.get('state_dict', checkpoint))
+    if random:
+        print(f'  WARNING: {random}')
+    return not random
 
 
 def hook_types(cfg: Config) -> Iterator[type]:
@@ -388,15 +419,14 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
         f'{len(shared)} of the labeled images are unlabeled ones, too, '
         'which is allowed'
     )
-    problems.attempt(
-        show_schedule, cfg, model, gpus, len(labeled), len(unlabeled)
-    )
+    trained = model and problems.attempt(begins_trained, cfg, model)
+    counts = len(labeled), len(unlabeled)
+    problems.attempt(show_schedule, cfg, model, trained, gpus, *counts)
     problems.add(without_clock(hook_types(cfg)))
     if model is None:
         return problems
-    problems.add(
-        untrained(model, bool(cfg.get('load_from') or cfg.get('resume')))
-    )
+    if trained is not None:
+        problems.add(untrained(model, trained))
     try:
         pairs = SemiSegDataset(labeled, unlabeled)
         problems.add(pipeline_problems(pairs, validation))
@@ -418,7 +448,7 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
             print(f'no sheet: {reason(error)}')
         else:
             problems.append(
-                f'no batch can be drawn ({reason(error)}): mend the pipelines '
+                f'no batch can be drawn ({reason(error)}): fix the pipelines '
                 'or model.data_preprocessor'
             )
     return problems

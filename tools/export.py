@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
             parser.error(f'{path} exists: remove it or choose another OUT')
     for path in args.out.parents:
         if path.is_file():
-            parser.error(f'{path} is no folder: choose another OUT')
+            parser.error(f'{path} is not a folder: choose another OUT')
     if not args.checkpoint.is_file():
         parser.error(f'{args.checkpoint} does not exist')
     return args

@@ -116,6 +116,13 @@ LENGTHS = (
     'milestones',
     'periods',
 )
+# A strong view of images with other channels or more bits.
+ANY_CHANNELS = (
+    dict(type='ColorJitter', saturation=0, hue=0),
+    dict(type='RandomGaussianBlur'),
+    dict(type='PackSegInputs'),
+)
+SCORES = ('IoUMetric', 'TeacherStudentIoUMetric')
 TRIALS = 50  # of a random transform, to see what it does
 
 
@@ -130,6 +137,11 @@ def load(path: Path) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
+        if '::' in str(path):
+            raise SystemExit(
+                f'{path} is not a file: write one with '
+                f'_base_ = {str(path)!r}, and give that'
+            )
         raise SystemExit(f'{path} cannot be read: {reason(error)}')
     missing = [
         key
@@ -193,7 +205,7 @@ def module_from(path: Path, base: Path) -> str:
     up = parts.count('..')
     for part in parts[up:]:
         if not part.isidentifier() or iskeyword(part):
-            raise ValueError(f'{part!r} is no Python name')
+            raise ValueError(f'{part!r} is not a Python name')
     return '.' * (up + 1) + '.'.join(parts[up:])
 
 
@@ -612,7 +624,7 @@ def photo_steps(cfg: Config, notes: List[str]) -> List[dict]:
                 name
                 + (
                     ''
-                    if 'seg_map' in str(results)
+                    if 'seg_map' in str(results) or not str(results)
                     else f' ({reason(results)})'
                 )
             )
@@ -627,6 +639,16 @@ def photo_steps(cfg: Config, notes: List[str]) -> List[dict]:
             f'{", ".join(colors)}.'
         )
     return kept
+
+
+def pad_size(cfg: Config) -> Optional[Tuple[int, int]]:
+    """Height and width of the last Pad of the labeled images."""
+    sizes = [
+        step['size']
+        for step in pipeline_of(cfg.train_dataloader.dataset)
+        if name_of(step) == 'Pad' and step.get('size')
+    ]
+    return sizes[-1][::-1] if sizes else None  # mmcv has the width first
 
 
 def output_size(steps: List[dict]) -> Optional[Tuple[int, int]]:
@@ -658,7 +680,7 @@ def common_size(
 
     SystemExit where it is not known.
     """
-    size = output_size(steps)
+    size = output_size(steps) or pad_size(cfg)
     if size and asked:
         raise SystemExit(
             f'The config makes all images {size[0]} x {size[1]} '
@@ -789,6 +811,17 @@ def set_model(out: Written, cfg: Config, pad: dict) -> None:
         )
 
 
+def with_miou(evaluator: Any) -> Any:
+    """Evaluators whose IoUMetric measures mIoU, among others."""
+    if isinstance(evaluator, (list, tuple)):
+        return [with_miou(part) for part in evaluator]
+    metrics = (evaluator or {}).get('iou_metrics', ['mIoU'])
+    if name_of(evaluator) not in SCORES or 'mIoU' in metrics:
+        return evaluator
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    return dict(evaluator, iou_metrics=[*metrics, 'mIoU'])
+
+
 def set_evaluators(out: Written, cfg: Config) -> None:
     """Let mmseg's IoUMetric score teachers and student."""
     for name in ('val_evaluator', 'test_evaluator'):
@@ -798,8 +831,7 @@ def set_evaluators(out: Written, cfg: Config) -> None:
             continue
         listed = isinstance(old, (list, tuple))
         scores = [
-            name_of(part) in ('IoUMetric', 'TeacherStudentIoUMetric')
-            for part in (old if listed else [old])
+            name_of(part) in SCORES for part in (old if listed else [old])
         ]
         if not any(scores):
             out.notes.append(
@@ -823,7 +855,15 @@ def set_data(
     name = 'photos'
     while name in cfg:
         name = f'my_{name}'
-    pipeline = [*map(out.literal, steps), out.ref('psmt.unlabeled_views')]
+    views, image = out.ref('psmt.unlabeled_views'), noise(cfg)
+    if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        strong = ', '.join(map(out.literal, ANY_CHANNELS))
+        views = f'dict({views}, strong=[{strong}])'
+        out.notes.append(
+            'The strong view changes neither saturation nor hue, which are '
+            'of 8-bit color images.'
+        )
+    pipeline = [*map(out.literal, steps), views]
     out.lines.append(
         f"{name} = dict(type='UnlabeledFolder', images={images!r}, "
         f'pipeline=[{", ".join(pipeline)}])'
@@ -892,6 +932,11 @@ def convert(args: argparse.Namespace) -> Tuple[Written, Written]:
     changes = convert_schedule(cfg, args.max_iters, args.gpus, twin.notes)
     if not cfg.get('default_scope'):
         changes['default_scope'] = 'mmseg'
+    for name in ('val_evaluator', 'test_evaluator'):
+        new = with_miou(cfg.get(name))
+        if new != cfg.get(name):
+            changes[name] = new
+            twin.notes.append(f'{name} measures mIoU, too.')
     labeled = cfg.train_dataloader.dataset
     steps = photo_steps(cfg, out.notes)
     first, *others = map(pipeline_of, leaves(labeled))
@@ -991,7 +1036,7 @@ def main() -> None:
         print('\nTrain both, and compare them:')
     print(*commands(twin, out, args.gpus), sep='\n')
     if not out.base.get('val_dataloader'):
-        print('There is no val_dataloader: add one to see which is better')
+        print('The config has no val_dataloader: add one to compare the two')
     sys.exit(bool(failed))
 
 

@@ -8,8 +8,10 @@ and lists that exist are never overwritten.
 
   python tools/make_splits.py my_config.py --labeled 1/8 --folds 3 --out splits
 
-writes splits/fold0/labeled.txt, splits/fold0/unlabeled.txt, and so on, and
-beside them protocol.txt, one line that says how the lists were made.
+writes splits/fold0/labeled.txt and splits/fold0/unlabeled.txt, lists for the
+ann_file of a data set, and so on. Next to them are photos.txt, the paths of
+the unlabeled images, for tools/init.py --unlabeled, and protocol.txt, one line
+that says how the lists were made.
 
   python tools/make_splits.py my_config.py --import theirs.txt --out splits
 
@@ -160,6 +162,7 @@ def write(path: Path, names: Sequence[str]) -> None:
 
 def write_lists(
     folder: Path,
+    images: Sequence[dict],
     names: Sequence[str],
     labeled: Sequence[int],
     unlabeled: Sequence[int],
@@ -167,6 +170,8 @@ def write_lists(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / 'protocol.txt', [protocol])
+    photos = [osp.abspath(images[k]['img_path']) for k in unlabeled]
+    write(folder / 'photos.txt', photos)
     for part, chosen in (('labeled', labeled), ('unlabeled', unlabeled)):
         path = folder / f'{part}.txt'
         write(path, [names[k] for k in chosen])
@@ -230,7 +235,7 @@ def check_names(
 def check_file(leaf: BaseSegDataset, info: dict) -> None:
     if not exists(info['img_path'], leaf.backend_args):
         raise SystemExit(
-            f'{info["img_path"]} does not exist: mend the list, '
+            f'{info["img_path"]} does not exist: fix the list, '
             'data_prefix or img_suffix'
         )
 
@@ -243,7 +248,7 @@ def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
         ids = read(leaf, info).get('gt_seg_map')
     except Exception as error:
         raise SystemExit(
-            f'{mask}, the mask of {image}, cannot be read: mend '
+            f'{mask}, the mask of {image}, cannot be read: fix '
             f'it, data_prefix or seg_map_suffix. {error!r}'
         )
     if ids is None:
@@ -255,7 +260,7 @@ def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
     if is_cut(leaf, info):
         raise SystemExit(
             f'{mask} holds ids that are no whole numbers from 0 '
-            'to 255, but masks are read with 8 bits: mend it'
+            'to 255, but masks are read with 8 bits: fix it'
         )
     classes = len(leaf.metainfo['classes'])
     counts = np.bincount(ids[ids != leaf.ignore_index], minlength=classes)
@@ -264,7 +269,7 @@ def count_pixels(leaf: BaseSegDataset, info: dict) -> np.ndarray:
         raise SystemExit(
             f'{mask} holds the ids {wrong.tolist()}, but there are {classes} '
             f'classes (0 to {classes - 1}) and ignore_index is '
-            f'{leaf.ignore_index}: mend the mask, or the classes or '
+            f'{leaf.ignore_index}: fix the mask, or the classes or '
             'reduce_zero_label of the data set'
         )
     return counts
@@ -374,7 +379,7 @@ def read_list(
         if file not in known:
             raise SystemExit(
                 f'{name}, {where}, is no image of train_dataloader.dataset, '
-                f'which has such as {next(iter(known))}: mend the line, add '
+                f'which has such as {next(iter(known))}: fix the line, add '
                 'the image, or see ann_file, data_prefix and img_suffix'
             )
         if seen.setdefault(known[file], where) is not where:
@@ -461,6 +466,7 @@ def import_lists(
     )
     write_lists(
         args.out,
+        images,
         names,
         labeled,
         unlabeled,
@@ -473,7 +479,7 @@ def main() -> None:
     folders = [args.out / f'fold{i}' for i in range(args.folds)]
     if args.folds == 1:
         folders = [args.out]
-    parts = 'labeled', 'unlabeled', 'protocol'
+    parts = 'labeled', 'unlabeled', 'photos', 'protocol'
     for path in (
         args.out,
         *(folder / f'{part}.txt' for folder in folders for part in parts),
@@ -482,13 +488,13 @@ def main() -> None:
             raise SystemExit(f'{path} exists: choose another --out')
     for path in args.out.parents:
         if path.is_file():
-            raise SystemExit(f'{path} is no folder: choose another --out')
+            raise SystemExit(f'{path} is not a folder: choose another --out')
 
     register_all_modules()
     try:
         cfg = Config.fromfile(args.config)
     except Exception as error:
-        raise SystemExit(f'{args.config} is no config: {reason(error)}')
+        raise SystemExit(f'{args.config} is not a config: {reason(error)}')
     owners, images = zip(
         *sorted(
             build(cfg, 'train_dataloader'), key=lambda image: name_of(*image)
@@ -536,6 +542,7 @@ def main() -> None:
         )
         write_lists(
             folder,
+            images,
             names,
             np.flatnonzero(labeled),
             np.flatnonzero(~labeled),

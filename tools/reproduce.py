@@ -186,7 +186,7 @@ def main() -> None:
     ):
         for path in (place, *place.parents):
             if path.is_file():
-                parser.error(f'{option}: {path} is no folder')
+                parser.error(f'{option}: {path} is not a folder')
     if args.csv.is_dir():
         parser.error(f'--csv: {args.csv} is a folder')
     if args.csv.is_file():
@@ -204,7 +204,7 @@ def main() -> None:
                 config, import_custom_modules=False
             ).train_cfg.max_iters
         except Exception as error:
-            parser.error(f'{config} is no config of a training: {error!r}')
+            parser.error(f'{config} is not a config of a training: {error!r}')
         for words in args.vary or [()]:
             name = '+'.join([config.stem, *words]).replace('/', '_')
             if len(name.encode()) > 255:

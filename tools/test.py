@@ -49,7 +49,7 @@ def results_near(args: argparse.Namespace) -> List[str]:
     mmseg would take that of the config, and mix the results with the logs of
     the training.
     """
-    checkpoint = Path(args.checkpoint)  # a URL is no file
+    checkpoint = Path(args.checkpoint)  # a URL is not a file
     if (
         args.work_dir
         or not checkpoint.is_file()

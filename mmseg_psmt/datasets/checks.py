@@ -73,9 +73,9 @@ def leaks(kind: str, training: Dataset, validation: Dataset) -> Iterator[str]:
         path = image_file(info)
         if path in held_out:
             yield (
-                f'{info["img_path"]} stands in the {kind} list '
-                f'{source(leaf)} and in the validation, perhaps not '
-                'alone: take the shared images out of one of them'
+                f'{info["img_path"]} is in the {kind} list {source(leaf)} '
+                'and in the validation, and others may be: take the shared '
+                'images out of one of them'
             )
             continue
         size = _size(path)
@@ -267,7 +267,7 @@ def batch_problems(
         batch = preprocess(pseudo_collate(few), training=True)['inputs']
     except Exception as error:
         yield (
-            f'no batch can be made ({reason(error)}): mend the pipelines '
+            f'no batch can be made ({reason(error)}): fix the pipelines '
             'or model.data_preprocessor'
         )
         return
@@ -384,7 +384,7 @@ def id_problems(
         yield (
             f'{info["seg_map_path"]} holds the ids {wrong}, but there '
             f'are {num_classes} classes (0 to {num_classes - 1}) and '
-            f'ignore_index is {leaf.ignore_index}: mend the mask, or the '
+            f'ignore_index is {leaf.ignore_index}: fix the mask, or the '
             'classes or reduce_zero_label of the data set'
         )
 
@@ -469,7 +469,7 @@ def scan(
         if reads_masks(leaf.pipeline) and _is_readable(leaf, info):
             path = info.get('seg_map_path', f'the mask of {path}')
         seen['unread'] = (
-            f'{path} cannot be read ({reason(error)}): mend the file, or the '
+            f'{path} cannot be read ({reason(error)}): fix the file, or the '
             f'list, data_prefix or suffixes of the {kind} data set'
         )
         return seen
@@ -487,7 +487,7 @@ def scan(
     fits = mask.shape in (seen['size'], loaded['img'].shape[:2])
     if osp.realpath(path) == image_file(info):
         seen['pair'] = (
-            f'{path} is image and mask in one: mend the list, data_prefix or '
+            f'{path} is image and mask in one: fix the list, data_prefix or '
             f'suffixes of the {kind} data set'
         )
     elif way > 1 and (
@@ -513,7 +513,7 @@ def scan(
     elif cut:
         seen['ids'] = (
             f'{path} holds ids that are no whole numbers from 0 to 255, but '
-            'masks are read with 8 bits: mend the mask and save it with 8'
+            'masks are read with 8 bits: fix the mask and save it with 8'
         )
     else:
         ids, counts = np.unique(mask, return_counts=True)

@@ -17,6 +17,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
+from ..options import missing_module
 from ..randomness import seeded
 from .transforms.multi_view import nested
 from .transforms.photo_mask import PhotoMask
@@ -237,4 +238,6 @@ def in_threads(call: Callable[[Any], Any], items: Iterable) -> list:
 
 def reason(error: Exception) -> str:
     """Kind and message of an error in one line."""
-    return ' '.join(f'{type(error).__name__}: {error}'.split())
+    if isinstance(error, ImportError) and missing_module(error):
+        return missing_module(error)
+    return ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(':')

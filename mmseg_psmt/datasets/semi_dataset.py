@@ -136,7 +136,7 @@ def mark_photos(leaf: Dataset, num_classes: int) -> None:
 
 def _prepare(kind: str, cfg: Union[dict, Dataset]) -> Union[dict, Dataset]:
     """Config with lazy data sets only, whose root and list exist."""
-    if isinstance(cfg, Dataset):
+    if not isinstance(cfg, dict):
         return cfg
     cfg = {**cfg, 'lazy_init': True}
     if 'dataset' in cfg:
@@ -184,7 +184,7 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
         ValueError: If the list is empty or no list.
         FileNotFoundError: If the root or the list is missing.
     """
-    if isinstance(cfg, Dataset):
+    if not isinstance(cfg, dict):
         return cfg
     dataset = DATASETS.build(_prepare(kind, cfg))
     for leaf in leaves(dataset):
@@ -192,7 +192,7 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
             found = leaf.load_data_list()
         except UnicodeDecodeError as error:
             raise ValueError(
-                f'The {kind} list {source(leaf)} is no UTF-8 text ({error}): '
+                f'The {kind} list {source(leaf)} is not UTF-8 text ({error}): '
                 'save it as such'
             ) from error
         if not found:
@@ -210,7 +210,7 @@ def _check_files(kind: str, dataset: Dataset) -> None:
             path = info.get(key)
             if path and isfile(path, leaf.backend_args):
                 continue
-            remedy = 'mend the list, data_prefix or the suffixes'
+            remedy = 'fix the list, data_prefix or the suffixes'
             if '\ufeff' in (path or ''):
                 remedy = 'save the list without a byte order mark'
             elif osp.basename(path or '') in (
@@ -224,7 +224,7 @@ def _check_files(kind: str, dataset: Dataset) -> None:
                     'unlabeled images need no masks'
                 )
             raise FileNotFoundError(
-                f'{path or key} is no file but is wanted for image '
+                f'{path or key} is not a file but is wanted for image '
                 f'{info["sample_idx"]} of the {kind} list {source(leaf)}: '
                 f'{remedy}'
             )

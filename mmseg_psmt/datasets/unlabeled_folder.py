@@ -230,7 +230,7 @@ class UnlabeledFolder(BaseSegDataset):
             lines = list_from_file(path, encoding='utf-8-sig')
         except UnicodeDecodeError as error:
             raise ValueError(
-                f'The list {path} is no UTF-8 text ({error}): save it as such'
+                f'The list {path} is not UTF-8 text ({error}): save it as such'
             ) from error
         for number, line in enumerate(lines, 1):
             image = self._join(line.strip())

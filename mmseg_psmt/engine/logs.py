@@ -77,7 +77,7 @@ def losses(entries: Iterable[dict]) -> Dict[str, Dict[int, float]]:
         entries (Iterable[dict]): Of :func:`history`.
 
     Returns:
-        dict[str, dict[int, float]]: ``'supervised loss'``, and
+        dict[str, dict[int, float]]: ``'supervised loss'`` of the student, and
         ``'unsupervised loss'`` as it is weighted; empty where there is none.
     """
     sup, unsup = {}, {}
@@ -85,7 +85,11 @@ def losses(entries: Iterable[dict]) -> Dict[str, Dict[int, float]]:
         if 'unsup.loss' in entry:
             unsup[entry['step']] = entry['unsup.loss']
         if 'loss' in entry:
-            sup[entry['step']] = entry['loss'] - entry.get('unsup.loss', 0)
+            sup[entry['step']] = entry['loss'] - sum(
+                value
+                for key, value in entry.items()
+                if re.match(r'unsup\.loss$|warm\d+\..*loss', key)
+            )
     return {'supervised loss': sup, 'unsupervised loss': unsup}
 
 

@@ -10,21 +10,25 @@ from torch import Tensor
 
 
 def splits_losses(segmentor: EncoderDecoder) -> bool:
-    """Whether the losses of the decode head can be split by images."""
+    """Whether the losses can be split by images, as mmseg's own can."""
     return all(
-        getattr(type(segmentor.decode_head), name, None)
-        is getattr(BaseDecodeHead, name)
-        for name in ('loss', 'loss_by_feat')
+        getattr(type(part), name, None) is getattr(base, name)
+        for part, base, name in (
+            (segmentor, EncoderDecoder, 'loss'),
+            (segmentor, EncoderDecoder, '_decode_head_forward_train'),
+            (segmentor.decode_head, BaseDecodeHead, 'loss'),
+            (segmentor.decode_head, BaseDecodeHead, 'loss_by_feat'),
+        )
     )
 
 
 def check_one_pass(segmentor: EncoderDecoder) -> None:
-    """Raise ValueError if the losses of a head cannot be split by images."""
+    """Raise ValueError if the losses cannot be split by images."""
     if not splits_losses(segmentor):
         raise ValueError(
-            'model.one_pass=True does not suit '
-            f'{type(segmentor.decode_head).__name__}, which has a training '
-            'pass of its own: leave it out'
+            f'model.one_pass=True does not suit {type(segmentor).__name__} '
+            f'with {type(segmentor.decode_head).__name__}, one of which has '
+            'a training pass of its own: leave it out'
         )
 
 

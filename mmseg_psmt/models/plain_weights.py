@@ -2,7 +2,7 @@
 
 import logging
 import re
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import torch.nn as nn
 from mmengine.logging import print_log
@@ -19,7 +19,8 @@ def spread_plain_weights(
     A plain segmentor goes into student and teachers alike. Of a checkpoint
     with fewer teachers, the others begin as copies of the first, or of the
     student; what the model has no net for is left out. Each of the latter is
-    a warning. A hook for ``register_load_state_dict_pre_hook``.
+    a warning. Where all nets have the student's frozen backbone, theirs are
+    left out. A hook for ``register_load_state_dict_pre_hook``.
 
     Args:
         model (nn.Module): With ``segmentor`` and ``teachers``.
@@ -28,6 +29,12 @@ def spread_plain_weights(
         prefix (str): Of the names that belong to ``model``.
         *args: What else such hooks are given.
     """
+    for message in _spread(model, state_dict, prefix):
+        print_log(message, logger='current', level=logging.WARNING)
+
+
+def _spread(model: nn.Module, state_dict: dict, prefix: str) -> Iterator[str]:
+    """What :func:`spread_plain_weights` does, and its warnings."""
     nets = [
         'segmentor',
         *(f'teachers.{i}' for i in range(len(model.teachers))),
@@ -54,17 +61,23 @@ def spread_plain_weights(
             for key in found[twin]:
                 name = key.removeprefix(f'{prefix}{twin}.')
                 state_dict[f'{prefix}{net}.{name}'] = state_dict[key]
-            _warn(
+            yield (
                 f'The checkpoint has no weights of {net}, which begins as '
                 f'a copy of its {twin}'
             )
     for net in found.keys() - nets:
         for key in found[net]:
             del state_dict[key]
-        _warn(
+        yield (
             f'The checkpoint has weights of {net}, the model has no such '
             'net: they are left out'
         )
+    if getattr(model, 'freeze_backbone', False):
+        own = f'{prefix}segmentor.backbone.'
+        for key in [key for key in state_dict if key.startswith(own)]:
+            for net in nets[1:]:
+                name = f'{prefix}{net}.backbone.{key.removeprefix(own)}'
+                state_dict[name] = state_dict[key]
 
 
 def _by_net(state_dict: dict, prefix: str) -> Dict[str, List[str]]:
@@ -78,8 +91,43 @@ def _by_net(state_dict: dict, prefix: str) -> Dict[str, List[str]]:
     return found
 
 
-def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)
+def lacking_weights(model: nn.Module, state_dict: dict) -> Dict[str, str]:
+    """Weights of a model that a checkpoint leaves random.
+
+    Auxiliary heads and losses do not count: nothing is predicted with them.
+
+    Args:
+        model (nn.Module): Any, also of mmseg.
+        state_dict (dict): Of the checkpoint.
+
+    Returns:
+        dict[str, str]: Their names, and why the checkpoint has none for them.
+    """
+    given = {
+        re.sub(r'^module\.', '', name): value
+        for name, value in state_dict.items()
+    }
+    if hasattr(model, 'teachers'):
+        [*_spread(model, given, '')]
+    lacking = {}
+    for name, param in _wanted(model).items():
+        shape = tuple(param.shape)
+        if name not in given:
+            lacking[name] = 'is not in it'
+        elif tuple(given[name].shape) != shape:
+            there = tuple(given[name].shape)
+            lacking[name] = f'is {there} there, {shape} in the model'
+    return lacking
+
+
+def _wanted(model: nn.Module) -> Dict[str, nn.Parameter]:
+    """Weights that a checkpoint must have."""
+    semi = hasattr(model, 'teachers')
+    return {
+        name: param
+        for name, param in model.named_parameters()
+        if not _OPTIONAL.search(name) and (semi or param.requires_grad)
+    }  # others have an init_cfg
 
 
 def require_weights(
@@ -87,8 +135,7 @@ def require_weights(
 ) -> None:
     """Refuse a checkpoint that leaves weights of a model random.
 
-    mmengine logs what is missing, and goes on. Auxiliary heads and losses
-    may be missing: nothing is predicted with them.
+    mmengine logs what is missing, and goes on. See :func:`lacking_weights`.
 
     Args:
         model (nn.Module): Any, also of mmseg.
@@ -100,27 +147,11 @@ def require_weights(
     Raises:
         ValueError: If they are not there, or have other shapes.
     """
-    given = {
-        re.sub(r'^module\.', '', name): value
-        for name, value in state_dict.items()
-    }
-    own = bool(_by_net(given, ''))
-    semi = hasattr(model, 'segmentor') and hasattr(model, 'teachers')
-    if semi:
-        spread_plain_weights(model, given, '')
-    wanted = {
-        name: param
-        for name, param in model.named_parameters()
-        if not _OPTIONAL.search(name) and (semi or param.requires_grad)
-    }  # others have an init_cfg
-    lacking = [
-        name
-        for name, param in wanted.items()
-        if name not in given or tuple(given[name].shape) != tuple(param.shape)
-    ]
+    lacking, wanted = lacking_weights(model, state_dict), _wanted(model)
     if not lacking or not (all_of_them or len(lacking) == len(wanted)):
         return
-    if own and not semi:
+    own = any(re.match(r'(module\.)?segmentor\.', key) for key in state_dict)
+    if own and not hasattr(model, 'teachers'):
         remedy = (
             'it is a checkpoint of PS-MT: give the config of PS-MT, or '
             f'its plain model, from tools/export.py {source} OUT.pth'
@@ -133,13 +164,7 @@ def require_weights(
             "backbone alone are its init_cfg=dict(type='Pretrained', "
             'checkpoint=...)'
         )
-    first = lacking[0]
-    shape = tuple(wanted[first].shape)
-    why = (
-        f'is {tuple(given[first].shape)} there, {shape} in the model'
-        if first in given
-        else 'is not in it'
-    )
+    first, why = next(iter(lacking.items()))
     raise ValueError(
         f'{source} leaves {len(lacking)} of {len(wanted)} weights of the '
         f'model random, for {first} {why}: {remedy}'

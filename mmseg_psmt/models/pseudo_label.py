@@ -109,7 +109,7 @@ def confidence_stats(
         'confident': counts[0].sum() / counts.sum().clamp(min=1),
     }
     if truth is not None:
-        known = kept & (truth != ignore_index)
+        known = kept & (truth < num) & (truth != ignore_index)
         right = known & (label == truth)
         stats['correct'] = right.sum() / known.sum().clamp(min=1)
     return stats

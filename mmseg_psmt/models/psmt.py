@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Callable, List, Optional, Sequence, Union
 
@@ -66,7 +67,8 @@ class PSMT(BaseSegmentor):
             teacher remembers at most a share of it, :data:`MEMORY`;
             ``alternate_every`` to one pass over the unlabeled images, in
             short trainings to a share of what is left after the warm-up,
-            :data:`TURN`.
+            :data:`TURN`, in either case rounded up to whole steps of the
+            optimizer.
         tvat (dict, optional): The feature perturbation, :class:`TVAT` if it
             names no type. None for none.
         tvat_with (str): Whose prediction it attacks: that of both 'teachers',
@@ -325,10 +327,12 @@ class PSMT(BaseSegmentor):
         if self.given['ramp_iters'] is None:
             self.ramp_iters = round(RAMP * max_iters)
         rest = max(max_iters - self.warmup_iters, 1)
-        if self.given['alternate_every'] is None:
-            teachers.alternate_every = min(
-                iters_per_pass, max(round(TURN * rest), 1)
-            )
+        every = self.given['alternate_every'] or min(
+            iters_per_pass, max(round(TURN * rest), 1)
+        )
+        # else all steps may fall into the turns of one teacher
+        steps = math.ceil(every / iters_per_update)
+        teachers.alternate_every = steps * iters_per_update
         if self.given['decay'] is None:
             updates = rest / len(teachers) / iters_per_update
             teachers.decay = min(0.996, 1 - 1 / max(MEMORY * updates, 1))

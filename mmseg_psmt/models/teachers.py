@@ -26,7 +26,8 @@ class Teachers(nn.ModuleList):
         num (int): 1 or 2. Defaults to 2.
         init (str): 'copy' starts them as copies of the student at the end of
             the warm-up; 'independent' initializes each by itself and trains
-            it during the warm-up. Defaults to 'copy'.
+            it during the warm-up, in which ``clip_grad`` of the optimizer
+            takes one norm over the three networks. Defaults to 'copy'.
         decay (float, optional): What the decay of the EMA rises to. That of
             copies is ``1 - 1 / (k + 1)`` at first, after ``k`` updates, so
             that they are the mean of the student since the warm-up until they

@@ -258,7 +258,7 @@ def test_a_name_with_a_space_is_not_cut(root):
         (b'\xef\xbb\xbfmy\n', 'without a byte order mark'),
         (b'my\n\nphoto\n', 'blank line'),
         ('my\n'.encode('utf-16'), 'no UTF-8'),
-        (b'folder\n', 'folder.png is no file'),
+        (b'folder\n', 'folder.png is not a file'),
     ],
 )
 def test_what_to_do_about_a_list_is_said(root, unlabeled, content, words):
@@ -422,7 +422,7 @@ def test_masks_of_these_modes_are_read_rightly(tmp_path, unlabeled, mask):
 @pytest.mark.parametrize(
     'mask, words',
     [
-        (encoded(EYE.astype(np.uint16) * 256), ['8 bits', 'mend']),
+        (encoded(EYE.astype(np.uint16) * 256), ['8 bits', 'fix']),
         (encoded(EYE.astype(np.int32) * 65536, 'TIFF'), ['8 bits']),
         (encoded(EYE.astype(np.float32) / 2, 'TIFF'), ['8 bits']),
         (encoded(Image.fromarray(EYE).convert('RGB')), ['6 x 6 x 3', '6 x 6']),

@@ -183,6 +183,19 @@ def test_curves_of_both(semi, monkeypatch):
     assert share == {'confident': {150: 0.7}}
 
 
+def test_the_loss_of_independent_teachers_is_not_that_of_the_student():
+    entry = {
+        'step': 50,
+        'loss': 3.5,
+        'sup.decode.loss_ce': 1.0,
+        'sup.decode.acc_seg': 90.0,
+        'warm1.decode.loss_ce': 1.5,
+        'warm1.decode.acc_seg': 50.0,
+        'warm2.decode.loss_ce': 1.0,
+    }
+    assert logs.losses([entry])['supervised loss'] == {50: 1.0}
+
+
 def test_the_last_sheets_are_in_the_page(semi):
     folder = semi / '20260101_000000/vis_data/vis_image'
     folder.mkdir()

@@ -397,3 +397,10 @@ def test_the_data_before_is_not_loaded():
         seen = [next(batches) for _ in range(3)]
         assert expected in (None, seen)
     assert Counted.metainfo['loaded'] == 2 * 3 * 4
+
+
+def test_a_validation_alone_saves_nothing():
+    hook = ReliableCheckpointHook(interval=1, by_epoch=False)
+    hub = SimpleNamespace(runtime_info={})
+    hook.after_val_epoch(SimpleNamespace(message_hub=hub), dict(mIoU=1.0))
+    assert not hub.runtime_info

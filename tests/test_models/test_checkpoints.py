@@ -12,6 +12,7 @@ from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 from test_psmt import SEGMENTOR, build
 
+from mmseg_psmt.engine.hooks.teacher_ema_hook import TeacherEMAHook
 from mmseg_psmt.launch import fitting_backbones, whole_checkpoints
 from mmseg_psmt.models.plain_weights import require_weights
 
@@ -91,6 +92,47 @@ def test_a_net_that_the_model_has_not_is_left_out(tmp_path, words):
     load_checkpoint(model, str(tmp_path / 'two.pth'), strict=True)
     assert numbers(model) == [0, 1]
     assert len(words) == 1 and 'teachers.1' in words[0]
+
+
+def test_a_frozen_backbone_is_that_of_the_student(tmp_path, words):
+    torch.save(dict(state_dict=numbered(build())), tmp_path / 'own.pth')
+    model = build(freeze_backbone=True)
+    load_checkpoint(model, str(tmp_path / 'own.pth'), strict=True)
+    backbone = model.segmentor.backbone.state_dict().values()
+    assert not any(value.any() for value in backbone)
+    heads = [net.decode_head for net in (model.segmentor, *model.teachers)]
+    assert [head.conv_seg.bias[0].item() for head in heads] == [0, 1, 2]
+    assert not words
+
+
+@pytest.mark.parametrize(
+    'change, random',
+    [
+        ({}, ''),
+        # of the backbone alone, of other classes, of the auxiliary head
+        ({'decode_head.': None}, 'is not in it'),
+        ({'decode_head.conv_seg.bias': torch.zeros(19)}, '(19,) there'),
+        ({'auxiliary_head.': None}, ''),
+    ],
+)
+@pytest.mark.parametrize('own', [True, False])
+def test_the_warm_up_stays_where_the_head_is_random(own, change, random):
+    model = build()
+    state = (model if own else model.segmentor).state_dict()
+    for part, value in change.items():
+        for name in [name for name in state if part in name]:
+            state.pop(name) if value is None else state.update({name: value})
+    hook, said = TeacherEMAHook(), []
+    runner = SimpleNamespace(
+        model=model,
+        cfg={},
+        _resume=False,
+        logger=SimpleNamespace(warning=said.append),
+    )
+    hook.after_load_checkpoint(runner, dict(state_dict=state))
+    assert hook.trained == (not random)
+    assert len(said) == bool(random)
+    assert random in ''.join(said)
 
 
 def plain(**changes):

@@ -7,10 +7,12 @@ from mmengine import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, load_checkpoint
 from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder
 from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 
+from mmseg_psmt.engine.hooks.teacher_ema_hook import refuse_recomputed_passes
 from mmseg_psmt.models import ensemble
 from mmseg_psmt.models.heads import logits_of
 from mmseg_psmt.models.psmt import MEMORY, RAMP, TURN, WARMUP
@@ -406,6 +408,20 @@ def test_teachers_follow_faster_in_a_short_training(
     assert model.teachers.decay == pytest.approx(decay)
 
 
+@pytest.mark.parametrize('every', [None, 1, 2, 3])
+@pytest.mark.parametrize('accumulate', [2, 4])
+def test_each_teacher_learns_where_gradients_are_accumulated(
+    every, accumulate
+):
+    model = build(teachers=dict(alternate_every=every), warmup_iters=1)
+    model.set_schedule(1000, 2, accumulate)
+    updates = [0, 0]
+    for model.iter in range(1, 49):
+        if (model.iter + 1) % accumulate == 0:
+            updates[model.teachers.active] += 1
+    assert updates == [24 / accumulate] * 2
+
+
 def test_teachers_take_turns_by_pass():
     model = build(warmup_iters=2)
     model.set_schedule(1000, iters_per_pass=2)
@@ -494,6 +510,58 @@ def test_warmup_trains_its_nets_and_frees_their_optimizer_state(init):
     assert 'batch is 2, that of the recipe 16' in messages[3]
 
 
+def schedule_of(batch, recipe, accumulate=1, enable=False):
+    """Warnings at the start of a training."""
+    model, said = build(), []
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    runner = SimpleNamespace(
+        model=model,
+        max_iters=9,
+        cfg=dict(auto_scale_lr=dict(base_batch_size=recipe, enable=enable)),
+        logger=SimpleNamespace(info=lambda _: None, warning=said.append),
+        train_dataloader=SimpleNamespace(batch_size=batch, dataset=range(8)),
+        optim_wrapper=OptimWrapper(optimizer, accumulative_counts=accumulate),
+        param_schedulers=None,
+    )
+    HOOKS.build(dict(type='TeacherEMAHook')).before_train(runner)
+    return said
+
+
+def test_accumulated_gradients_make_a_batch_whole():
+    assert not schedule_of(2, recipe=8, accumulate=4)
+    assert not schedule_of(8, recipe=8)
+    for words in (
+        schedule_of(2, recipe=8),
+        schedule_of(2, recipe=8, accumulate=2),
+        # mmengine scales the rate by the batch alone
+        schedule_of(2, recipe=8, accumulate=4, enable=True),
+    ):
+        assert len(words) == 1 and 'recipe 8' in words[0]
+
+
+@pytest.mark.parametrize('one_pass', [True, False])
+def test_ranks_do_not_recompute_what_two_passes_share(one_pass):
+    model = build(one_pass=one_pass)
+    model.segmentor.backbone.layer1.with_cp = True
+    refuse_recomputed_passes(SimpleNamespace(model=model))
+    ranks = SimpleNamespace(model=torch.nn.DataParallel(model))
+    if one_pass:
+        return refuse_recomputed_passes(ranks)
+    with pytest.raises(ValueError, match='backbone.layer1 has with_cp=True'):
+        refuse_recomputed_passes(ranks)
+
+
+def test_a_training_pass_of_a_segmentor_is_not_split():
+    class Own(EncoderDecoder):
+        def loss(self, inputs, data_samples):
+            return dict(super().loss(inputs, data_samples), loss_mine=1.0)
+
+    net = dict(SEGMENTOR, type=Own)
+    assert not build(segmentor=net).one_pass
+    with pytest.raises(ValueError, match='Own .* training pass of its own'):
+        build(segmentor=net, one_pass=True)
+
+
 def test_epochs_are_refused():
     loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
     hook = HOOKS.build(dict(type='TeacherEMAHook'))
@@ -520,7 +588,7 @@ def test_a_resume_goes_on_with_the_same_total_batch(monkeypatch):
             ),
         )
 
-    checkpoint = dict(meta={})
+    checkpoint = dict(meta={}, state_dict=build().state_dict())
     hook.after_load_checkpoint(runner(4), checkpoint)  # of another hook
     saved, resumed = runner(8), runner(8)
     saved.model.set_schedule(1000, 10)

@@ -172,6 +172,8 @@ def test_the_schedule_is_counted_in_passes(shapes):
 
 @pytest.mark.parametrize('start, share', [('None', WARMUP), ('a.pth', 0)])
 def test_lengths_that_are_not_given_follow_the_schedule(shapes, start, share):
+    if share == 0:
+        save_plain(start)
     words = run(
         'model.warmup_iters=None',
         'model.ramp_iters=None',
@@ -209,8 +211,33 @@ def test_a_schedule_of_few_passes_is_a_warning(shapes):
     )
 
 
+def save_plain(path, but='nothing'):
+    """The segmentor of the config as a checkpoint."""
+    net = MODELS.build(Config.fromfile(CONFIG).model.segmentor)
+    weights = net.state_dict()
+    torch.save(
+        {name: weights[name] for name in weights if but not in name}, path
+    )
+
+
+def test_a_start_that_does_not_exist_is_a_problem(shapes):
+    status, words = run('load_from=runs/plain.pth')
+    (problem,) = complaints(words)
+    assert status == 1 and "load_from='runs/plain.pth'" in problem
+
+
+def test_a_start_with_a_random_head_needs_the_warm_up(shapes):
+    save_plain('plain.pth', but='conv_seg')
+    words = run('load_from=plain.pth', 'model.warmup_iters=None')[1]
+    assert 'WARNING: The decode head begins random' in words
+    assert re.search(rf'warmup_iters +{round(1000 * WARMUP)} = ', words)
+    words = run('load_from=plain.pth', 'model.warmup_iters=0')[1]
+    assert complaints(words)[0].startswith('model.warmup_iters=0')
+
+
 @pytest.mark.parametrize('option', ['load_from=plain.pth', 'resume=True'])
 def test_teachers_that_nothing_trains_are_a_problem(shapes, option):
+    save_plain('plain.pth')
     words = run('model.warmup_iters=0')[1]
     (problem,) = complaints(words)
     assert problem.startswith('model.warmup_iters=0, and no checkpoint')
@@ -243,6 +270,10 @@ def test_another_batch_than_that_of_the_learning_rate_is_a_warning(shapes):
     assert 'optim_wrapper.optimizer.lr=0.025' in words
     assert 'WARNING: the learning' not in run(base, more=['--gpus', '4'])[1]
     assert 'WARNING: the l' not in run(base, 'auto_scale_lr.enable=True')[1]
+    steps = 'optim_wrapper.accumulative_counts'
+    assert 'WARNING: the l' not in run(base, f'{steps}=4')[1]
+    words = run(base, f'{steps}=2')[1]
+    assert 'optimizer.lr=0.05' in words and 'auto_scale_lr' not in words
 
 
 def test_a_class_that_nobody_labeled_is_a_warning(shapes):
@@ -305,7 +336,7 @@ def test_ids_that_are_no_class_are_problems(shapes, kind):
     assert status == 1
     (problem,) = complaints(words)
     assert str(path) in problem and '[9]' in problem
-    assert '6 classes' in problem and 'mend' in problem
+    assert '6 classes' in problem and 'fix' in problem
 
 
 def test_masks_of_another_size_are_problems(shapes):
@@ -345,7 +376,7 @@ def test_different_problems_are_found_in_one_run(shapes):
         mask(shapes, third),
     ):
         assert problems.count(f'{path} ') >= 1
-    assert 'stands in the labeled list' in problems
+    assert 'is in the labeled list' in problems
     assert 'unlabeled.txt does not exist' in problems
     assert 'num_classes is 7, but the labeled' in problems
     assert 'num_classes is 7, but the validation' in problems

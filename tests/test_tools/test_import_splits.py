@@ -207,7 +207,7 @@ def test_an_unlabeled_list_may_leave_images_out(city, capsys):
                 'a.txt',
                 'is no image',
                 'aachen_000000_000019_leftImg8bit.png',
-                'mend the line',
+                'fix the line',
             ],
         ),
         (

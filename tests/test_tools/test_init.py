@@ -421,7 +421,7 @@ def test_a_config_in_pure_python(project):
 def test_pure_python_imports_what_has_a_python_name(project):
     Path('my-config.py').write_text(PURE)
     status, said = run('my-config.py', '--unlabeled', 'photos')
-    assert status == 1 and "'my-config' is no Python name" in said
+    assert status == 1 and "'my-config' is not a Python name" in said
     assert 'rename' in said and not [*Path().glob('my-config_*')]
     Path('my-config.py').rename('my_config.py')
     status, said = run('my_config.py', '--unlabeled', 'photos', check=False)
@@ -669,13 +669,16 @@ train_dataloader = dict(dataset=dict(pipeline=[
 
 
 def test_a_data_set_that_mixes_images(project):
-    semi, _, mine, said = converted("""
+    semi, _, mine, said = converted(
+        """
 part, steps = _base_.train_dataloader.dataset, _base_.train_pipeline
 train_dataloader = dict(dataset=dict(
     _delete_=True, type='MultiImageMixDataset',
     dataset=dict(part, pipeline=steps[:2]), pipeline=[
         dict(type='RandomMosaic', prob=1., img_scale=(60, 70)), *steps[2:]]))
-""")
+""",
+        check=True,
+    )
     assert kinds(semi.train_dataloader.dataset.unlabeled.pipeline) == [
         'LoadImageFromFile',
         'RandomResize',
@@ -683,7 +686,7 @@ train_dataloader = dict(dataset=dict(
         'RandomFlip',
         'MultiView',
     ]
-    assert 'RandomMosaic' in said
+    assert 'RandomMosaic' in said and '\nfit\n' in said
     assert semi.train_dataloader.dataset.labeled == (
         mine.train_dataloader.dataset
     )
@@ -736,6 +739,59 @@ train_dataloader = dict(dataset=dict(pipeline=[
     ]
     status, said = run('old.py', '--unlabeled', 'photos', '--crop', 9, 9)
     assert status == 1 and '32 x 48 already' in said
+    # the size of Pad, which takes the place of a crop
+    semi, *_ = converted(
+        """
+train_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
+    dict(type='Resize', scale=(40, 40), keep_ratio=True),
+    dict(type='Pad', size=(48, 40)), dict(type='PackSegInputs')]))
+model = dict(data_preprocessor=dict(size=None))
+""",
+        '--force',
+        check=True,
+    )
+    assert semi.model.data_preprocessor.size == (40, 48)
+
+
+def test_images_that_are_not_8_bit_color(project):
+    semi, *_, said = converted(
+        """
+load = dict(type='LoadImageFromFile', color_type='grayscale')
+crop = dict(type='RandomCrop', crop_size=(32, 48))
+train_dataloader = dict(dataset=dict(pipeline=[
+    load, dict(type='LoadAnnotations'), crop, dict(type='PackSegInputs')]))
+val_dataloader = dict(dataset=dict(pipeline=[
+    load, dict(type='LoadAnnotations'), dict(type='PackSegInputs')]))
+model = dict(
+    data_preprocessor=dict(mean=[120.], std=[60.], bgr_to_rgb=False),
+    backbone=dict(in_channels=1))
+""",
+        check=True,
+    )
+    assert '\nfit\n' in said and 'neither saturation nor hue' in said
+    views = semi.train_dataloader.dataset.unlabeled.pipeline[-1]
+    assert kinds(views.strong) == [
+        'ColorJitter',
+        'RandomGaussianBlur',
+        'PackSegInputs',
+    ]
+    assert built(semi)[1][0, 0, (0, 0)]['strong']['inputs'].shape[0] == 1
+
+
+def test_what_is_no_file_is_refused_with_what_to_do(project):
+    status, said = run('mmseg::unet/unet.py', '--unlabeled', 'photos')
+    assert status == 1
+    assert "_base_ = 'mmseg::unet/unet.py'" in said
+    Path('far.py').write_text(
+        "custom_imports = dict(imports=['json', 'far_away'])\n"
+    )
+    Path('far_away.py').write_text('import nowhere.at_all')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend('.')
+        status, said = run('far.py', '--unlabeled', 'photos')
+    assert status == 1
+    assert "No module named 'nowhere'" in said and 'sys.path' not in said
 
 
 def test_own_imports_hooks_and_folders_stay(project):
@@ -780,16 +836,26 @@ class OwnDecay(LearningRateDecayOptimizerConstructor):
 
 
 def test_evaluators(project):
-    semi, *_ = converted("""
+    semi, twin, _, said = converted("""
 val_evaluator = [dict(type='CityscapesMetric', output_dir='x'),
                  dict(type='IoUMetric', iou_metrics=['mDice'])]
 test_evaluator = dict(
     _delete_=True, type='CityscapesMetric', output_dir='x')""")
+    metrics = ['mDice', 'mIoU']  # by the latter both are compared
     assert semi.val_evaluator == [
         dict(type='CityscapesMetric', output_dir='x'),
-        dict(type='TeacherStudentIoUMetric', iou_metrics=['mDice']),
+        dict(type='TeacherStudentIoUMetric', iou_metrics=metrics),
     ]
+    assert twin.val_evaluator[1] == dict(type='IoUMetric', iou_metrics=metrics)
+    assert 'val_evaluator measures mIoU, too' in said
     assert semi.test_evaluator == dict(type='CityscapesMetric', output_dir='x')
+    for base in 'old', 'pure':
+        text = "val_evaluator.update(iou_metrics=['mFscore'])"
+        if base == 'old':
+            text = "val_evaluator = dict(iou_metrics=['mFscore'])"
+        semi, twin, *_ = converted(text, '--force', base=base)
+        for cfg in semi, twin:
+            assert cfg.val_evaluator.iou_metrics == ['mFscore', 'mIoU']
     semi, *_, said = converted(
         'val_dataloader = val_evaluator = val_cfg = None',
         '--force',

@@ -14,6 +14,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from mmseg_psmt.datasets import UnlabeledFolder
+
 CLASSES = ('ground', 'road', 'tree', 'car', 'cone')
 TOTAL, CONES = 40, (7, 23)  # images, and those which hold a cone
 SUFFIXES = ('_leftImg8bit.png', '_labels.png')
@@ -168,6 +170,19 @@ def test_the_lists_load_as_ann_file(root):
             assert Path(leaf.get_data_info(i)['seg_map_path']).is_file()
 
 
+def test_the_photos_are_the_unlabeled_images(root):
+    _, names = drawn(root)
+    paths = (root / 'out/photos.txt').read_text().splitlines()
+    assert all(Path(path).is_absolute() for path in paths)
+    photos = UnlabeledFolder(
+        str(root / 'out/photos.txt'), pipeline=[], lazy_init=True
+    )
+    found = [info['img_path'] for info in photos.load_data_list()]
+    assert [Path(path).name for path in found] == [
+        f'{Path(name).name}{SUFFIXES[0]}' for name in names
+    ]
+
+
 def test_the_same_seed_gives_the_same_bytes_in_any_order_of_files(root):
     drawn(root, 'first')
     names = np.random.default_rng(0).permutation(all_names())
@@ -310,6 +325,9 @@ def test_lists_that_exist_are_kept(root):
     status, words = run(root, seed=1)
     assert status == 1 and 'out/unlabeled.txt exists' in words
     assert not (root / 'out/labeled.txt').exists()
+    (root / 'out/unlabeled.txt').unlink()
+    status, words = run(root, seed=1)
+    assert status == 1 and 'out/photos.txt exists' in words
     (root / 'file').write_text('mine')
     status, words = run(root, 'file')
     assert status == 1 and 'file exists' in words

@@ -565,6 +565,18 @@ def test_variants_are_validated_not_tested_side_by_side(root):
     )
 
 
+def test_a_validation_without_miou_is_told_from_none(copy):
+    file = start(copy['psmt0'])[1]
+    lines = file.read_text().replace('"mIoU"', '"mDice"').splitlines()
+    file.write_text('\n'.join(lines))
+    with pytest.raises(results.NoResult, match='without mIoU: add it to'):
+        results.read(copy['psmt0'], validation=True)
+    lines = [line for line in lines if 'aAcc' not in line]
+    file.write_text('\n'.join(lines))
+    with pytest.raises(results.NoResult, match='was not validated'):
+        results.read(copy['psmt0'], validation=True)
+
+
 def test_a_run_starts_from_another_of_its_seed(root, monkeypatch):
     monkeypatch.setenv('PSMT_DATA', str(root))
     (root / 'second.py').write_text(

@@ -225,6 +225,11 @@ def read(work_dir: Path, validation: bool = False) -> dict:
     curve = [entry for entry in entries if 'mIoU' in entry]
     if validation:
         if not curve:
+            if any('aAcc' in entry for entry in entries):
+                raise NoResult(
+                    f'{work_dir} was validated without mIoU: add it to '
+                    'iou_metrics of val_evaluator'
+                )
             raise NoResult(f'{work_dir} was not validated')
         metrics, folder, tested = curve[-1], curve[-1]['start'], cfg
         iterations, loader = metrics['step'], cfg.val_dataloader

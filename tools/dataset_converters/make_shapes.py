@@ -261,7 +261,7 @@ def main() -> None:
     spec.update(classes=list(CLASSES), palette=PALETTE)
     for path in out.parents:
         if path.is_file():
-            raise SystemExit(f'{path} is no folder; choose another --out')
+            raise SystemExit(f'{path} is not a folder; choose another --out')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         meta = out / 'meta.json'
         if not meta.is_file() or json.loads(meta.read_text()) != spec:

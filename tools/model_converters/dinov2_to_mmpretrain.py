@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         (args.out, args.out.absolute().parent.is_dir()),
     ):
         if not wanted:
-            parser.error(f'{path} is no file in an existing folder')
+            parser.error(f'{path} is not a file in an existing folder')
     return args
 
 

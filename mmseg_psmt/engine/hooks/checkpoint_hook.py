@@ -60,6 +60,7 @@ class ReliableCheckpointHook(CheckpointHook):
     """
 
     required = False  # whether a checkpoint that fails ends the training
+    outdated = ()  # what goes once the next one is whole
 
     def before_run(self, runner: Runner) -> None:
         if not runner._resume:

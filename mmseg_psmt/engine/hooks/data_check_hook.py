@@ -106,10 +106,9 @@ def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     """Problems of the pipelines."""
     model, pairs = unwrap(runner), runner.train_dataloader.dataset
     problems = [*pipeline_problems(pairs, parts.get('validation'))]
-    backbone = getattr(getattr(model, 'segmentor', model), 'backbone', None)
     yield from problems or batch_problems(
         pairs,
         model.data_preprocessor,
-        getattr(model, 'one_pass', False),
-        1 if backbone is None else patch_size(backbone),
+        model.one_pass,
+        patch_size(model.segmentor.backbone),
     )

@@ -170,14 +170,14 @@ def untrained(model: PSMT, trained: bool) -> Iterator[str]:
 
     Args:
         model (PSMT): Before its training.
-        trained (bool): Whether a checkpoint was loaded into it.
+        trained (bool): Whether it begins with a trained decode head.
     """
     if model.given['warmup_iters'] != 0 or trained:
         return
     parts = model, model.segmentor, tapped_head(model.segmentor)
     if not any(map(_is_pretrained, parts)):
         yield (
-            'model.warmup_iters=0, and no checkpoint is loaded: the '
+            'model.warmup_iters=0, and no checkpoint has a trained head: the '
             'teachers would be copies of a network with a random head and '
             'teach the student nothing. Leave model.warmup_iters out for '
             'the default warm-up or give its length, or set load_from to '

@@ -65,14 +65,22 @@ class PreemptionHook(Hook):
         self._end_if_told(runner, runner.iter + 1)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        if self.checkpoint is not None:
-            _mask(signal.SIG_BLOCK)
+        if self.checkpoint is None:
+            return
+        _mask(signal.SIG_BLOCK)
+        # a rank with fewer images does not wait for the others
+        shared = torch.tensor(len(runner.val_dataloader))
+        all_reduce(shared, 'min', self.group)
+        self.shared = int(shared)
 
     def before_val_iter(self, *args, **kwargs) -> None:
         _mask(signal.SIG_UNBLOCK)
 
-    def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
-        self._end_if_told(runner, runner.iter)
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, *args, **kwargs
+    ) -> None:
+        if self.checkpoint is not None and batch_idx < self.shared:
+            self._end_if_told(runner, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
         if (

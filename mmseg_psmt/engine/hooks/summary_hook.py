@@ -94,7 +94,8 @@ class SummaryHook(Hook):
         else:
             yield (
                 'mIoU: unknown, for there was no validation that measures '
-                'it. Set val_dataloader, val_cfg and val_evaluator'
+                'it. Set val_dataloader, val_cfg and val_evaluator, with mIoU '
+                'among its iou_metrics'
             )
         info = runner.message_hub.runtime_info
         for key, path in info.items():

@@ -5,10 +5,13 @@ from typing import Optional
 
 from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...models.plain_weights import lacking_weights
 from ...stack import skip_trained_data
 from ..model import backward_with, unwrap
 from ..resume import follow_config, warn_of_standstill
@@ -18,15 +21,56 @@ def _total_batch(runner: Runner) -> int:
     return runner.train_dataloader.batch_size * get_world_size()
 
 
+def refuse_recomputed_passes(runner: Runner) -> None:
+    """Raise ValueError for what ends DDP after the warm-up.
+
+    The recomputed activations of mmcv are in the graph once, and the two
+    passes of the student twice.
+    """
+    model = unwrap(runner)
+    if not is_model_wrapper(runner.model) or getattr(model, 'one_pass', True):
+        return
+    for name, module in model.segmentor.named_modules():
+        if getattr(module, 'with_cp', False):
+            raise ValueError(
+                f'model.segmentor.{name} has with_cp=True, with which '
+                'several processes cannot train a student that sees labeled '
+                'and unlabeled images in two passes. Set with_cp=False, or '
+                'model.one_pass=True if the head allows it'
+            )
+
+
+def random_head(model: nn.Module, state_dict: dict) -> str:
+    """Say that a checkpoint does not train the decode head, if so.
+
+    Such as one of a backbone alone, or of other classes.
+
+    Args:
+        model (nn.Module): Such as PSMT, before it is loaded.
+        state_dict (dict): Of the checkpoint.
+
+    Returns:
+        str: Empty if all weights of the head are in it.
+    """
+    for name, why in lacking_weights(model, state_dict).items():
+        if name.startswith('segmentor.decode_head.'):
+            return (
+                f'The decode head begins random, for {name} of the '
+                f'checkpoint {why}. So the default warm-up stays '
+                '(model.warmup_iters)'
+            )
+    return ''
+
+
 @HOOKS.register_module()
 class TeacherEMAHook(Hook):
     """Clock and EMA of :class:`PSMT`, or of any model with teachers.
 
-    Before the training it calls ``model.set_schedule()``, of a model without
-    it sets ``model.iters_per_pass``, and sets ``model.backward``; before each
-    iteration ``model.iter``. After each step of the optimizer it calls
-    ``model.update_teacher()``. What follows the schedule is in the log, and in
-    the checkpoint, so that a resumed training keeps it.
+    Before the training it calls ``model.set_schedule()``, if there is one, and
+    sets ``model.backward``; before each iteration ``model.iter``. After each
+    step of the optimizer it calls ``model.update_teacher()``. What follows the
+    schedule is in the log, and in the checkpoint, so that a resumed training
+    keeps it. The warm-up is left out where a checkpoint trains the head.
     BN statistics that move are averaged over the ranks first, so that all of
     them have the same teachers with plain BN, too. The optimizer's state of
     parameters that were frozen meanwhile is freed. A resumed training goes on
@@ -34,7 +78,7 @@ class TeacherEMAHook(Hook):
     the config has changed see :func:`follow_config`.
     """
 
-    trained = False  # whether the training begins with a checkpoint
+    trained = False  # whether the training begins with a trained head
 
     def before_run(self, runner: Runner) -> None:
         if isinstance(runner._train_loop, EpochBasedTrainLoop):
@@ -63,6 +107,7 @@ class TeacherEMAHook(Hook):
             f'iterations at a total batch of {batch}'
         )
         self._set_schedule(runner, iters)
+        refuse_recomputed_passes(runner)
         unwrap(runner).backward = backward_with(runner.optim_wrapper)
         planned = runner.cfg.get('total_batch')
         if planned not in (None, batch):
@@ -73,15 +118,17 @@ class TeacherEMAHook(Hook):
                 'the batch_size that it is shipped with'
             )
         scale = runner.cfg.get('auto_scale_lr') or {}
-        recipe = scale.get('base_batch_size')
-        if recipe not in (None, batch):
+        recipe, fine = scale.get('base_batch_size'), [None, batch]
+        if not scale.get('enable'):  # what makes a step is as large
+            fine.append(batch * runner.optim_wrapper._accumulative_counts)
+        if recipe not in fine:
             runner.logger.warning(
                 f'The total batch is {batch}, that of the recipe {recipe}; '
                 'the learning rate is '
                 + (
                     'scaled with it'
                     if scale.get('enable')
-                    else 'not scaled with it: set auto_scale_lr.enable=True'
+                    else 'not scaled with it: set optim_wrapper.optimizer.lr'
                 )
             )
         warn_of_standstill(runner)
@@ -89,7 +136,6 @@ class TeacherEMAHook(Hook):
     def _set_schedule(self, runner: Runner, iters_per_pass: int) -> None:
         model = unwrap(runner)
         if not hasattr(model, 'set_schedule'):
-            model.iters_per_pass = iters_per_pass
             return
         model.set_schedule(
             runner.max_iters,
@@ -124,7 +170,12 @@ class TeacherEMAHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         follow_config(runner, checkpoint)
-        self.trained = True
+        random = random_head(
+            unwrap(runner), checkpoint.get('state_dict', checkpoint)
+        )
+        self.trained = not random
+        if random and not runner._resume:
+            runner.logger.warning(random)
         meta = checkpoint.get('meta', {})
         if not runner._resume or 'total_batch' not in meta:
             return
