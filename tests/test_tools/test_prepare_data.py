@@ -1,6 +1,7 @@
 """Tests of the preparation of Pascal VOC and Cityscapes."""
 
 import io
+import json
 import os
 import shutil
 import sys
@@ -254,6 +255,8 @@ def test_camvid_from_the_archive(tool, camvid, tmp_path):
     out = tmp_path / 'out'
     assert tool('camvid', archive, '--out', out) is None
     root = out / 'camvid11'
+    meta = json.loads((root / 'meta.json').read_text())
+    assert len(meta['classes']) == len(meta['palette']) == 11
     for part, number in dict(train=40, val=1, test=2).items():
         names = lines(root / f'ImageSets/Segmentation/{part}.txt')
         assert names == sorted(f'{part}_{i}' for i in range(number))
@@ -347,7 +350,7 @@ def test_validation_image_in_the_training(tool, voc, tmp_path):
     path = voc / 'ImageSets/Segmentation/trainaug.txt'
     path.write_text(path.read_text().replace('2008_000000', '2011_000002'))
     message = tool('voc', '--out', tmp_path, '--check-only')
-    assert '2011_000002.jpg stands in' in message
+    assert '2011_000002.jpg is in' in message
 
 
 MASK = 'gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_labelTrainIds.png'

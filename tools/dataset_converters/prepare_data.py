@@ -9,6 +9,7 @@ What lies unpacked below --out needs no archive. At last all is checked.
 """
 
 import argparse
+import json
 import os
 import random
 import runpy
@@ -167,6 +168,7 @@ def prepare_camvid(root: Path) -> None:
     meta = camvid_meta()
     for folder in JPEGS, MASKS, LISTS:
         (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / 'meta.json').write_text(json.dumps(meta))  # for tools/bench.py
     present = {}  # classes with 50 pixels at least, by training image
     for part in 'val', 'test', 'train':
         print(f'writing {part} to {root}', flush=True)
