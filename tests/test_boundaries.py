@@ -83,7 +83,7 @@ GATHER = [
     'engine.hooks',
 ]
 EXCEPTIONS = {
-    # Both average over pixels that count, with its masked and average_over.
+    # Both leave out pixels that do not count, with its masked.
     ('models.softmax_mse_loss', 'models.conf_ce_loss'),
     # Which pixels count is told to the loss and to the log.
     ('models.conf_ce_loss', 'models.pseudo_label'),

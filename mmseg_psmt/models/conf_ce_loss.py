@@ -1,6 +1,5 @@
 """Conf-CE: cross-entropy weighted by the teachers' confidence."""
 
-from numbers import Real
 from typing import Optional
 
 import torch
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ..options import require, require_number
 from .pseudo_label import confident_pixels
 
 THRESHOLD = 0.9  # of the losses that learn from confident pseudo labels
@@ -25,31 +25,17 @@ def masked(values: Tensor, counted: Tensor) -> Tensor:
     return torch.where(counted, values, torch.zeros_like(values))
 
 
-def average_over(values: Tensor, counted: Tensor, among: Tensor) -> Tensor:
-    """Sum of ``values`` where ``counted`` over the number of ``among``.
-
-    Args:
-        values (Tensor): Any shape.
-        counted (Tensor): Bool mask of that shape.
-        among (Tensor): Bool mask of that shape.
-
-    Returns:
-        Tensor: Scalar; 0 where ``among`` is empty.
-    """
-    return masked(values, counted).sum() / among.sum().clamp(min=1)
-
-
 def _check(threshold: float, reduction: str, per_class: bool) -> None:
-    if not (isinstance(threshold, Real) and 0 <= threshold <= 1):
-        raise ValueError(
-            f'threshold is a probability in [0, 1], got {threshold!r}'
-        )
-    if reduction not in ('kept', 'valid'):
-        raise ValueError(
-            f"reduction must be 'kept' or 'valid', got {reduction!r}"
-        )
-    if per_class not in (True, False):
-        raise ValueError(f'per_class must be True or False, got {per_class!r}')
+    require_number('threshold', threshold, 0, 1)
+    require(
+        'reduction',
+        reduction,
+        "'kept' or 'valid'",
+        lambda x: x in ('kept', 'valid'),
+    )
+    require(
+        'per_class', per_class, 'True or False', lambda x: x in (True, False)
+    )
 
 
 def conf_ce(
@@ -96,7 +82,8 @@ def conf_ce(
     loss = confidence * F.cross_entropy(
         masked(logits.float(), kept), label, reduction='none'
     )
-    return average_over(loss, kept, kept if reduction == 'kept' else valid)
+    among = kept if reduction == 'kept' else valid
+    return loss.sum() / among.sum().clamp(min=1)
 
 
 @MODELS.register_module()

@@ -6,6 +6,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..options import require_number
+
 
 def _by_name(module: nn.Module) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
     return dict(module.named_parameters()), dict(module.named_buffers())
@@ -16,7 +18,7 @@ def _check_names(target: Dict[str, Tensor], source: Dict[str, Tensor]) -> None:
     if alone:
         raise ValueError(
             'target and source must have the same parameters and buffers, '
-            f'these stand in one of them only: {sorted(alone)[:5]}'
+            f'these are in one of them only: {sorted(alone)[:5]}'
         )
     for name, tensor in target.items():
         other = source[name]
@@ -45,8 +47,7 @@ def ema_update_(target: nn.Module, source: nn.Module, decay: float) -> None:
         ValueError: If names, shapes or types differ, ``decay`` is out of
             range, or so near 1 that weights of their type never move.
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f'decay must lie in [0, 1], got {decay}')
+    require_number('decay', decay, 0, 1)
     averaged, buffers = _by_name(target)
     source_params, source_buffers = _by_name(source)
     _check_names({**averaged, **buffers}, {**source_params, **source_buffers})

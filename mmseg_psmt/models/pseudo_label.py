@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..options import require_whole
+
 
 def ensemble(
     core: Tensor, assist: Optional[Tensor] = None, topk: Optional[int] = None
@@ -26,8 +28,8 @@ def ensemble(
     Raises:
         ValueError: If ``topk`` is below 1.
     """
-    if topk is not None and topk < 1:
-        raise ValueError(f'topk must be at least 1, got {topk}')
+    if topk is not None:
+        require_whole('topk', topk, 1)
     if assist is None:
         return core
     if topk is not None and topk < core.size(1):

@@ -2,6 +2,8 @@
 
 import math
 
+from ..options import require_number
+
 
 def ramp(iteration: int, length: int) -> float:
     """Rise from 0 to 1 along a cosine within ``length`` iterations, then stay.
@@ -16,11 +18,8 @@ def ramp(iteration: int, length: int) -> float:
     Raises:
         ValueError: On a negative number.
     """
-    if iteration < 0 or length < 0:
-        raise ValueError(
-            'iteration and length of a ramp cannot be negative, '
-            f'got {iteration} and {length}'
-        )
+    require_number('iteration', iteration, 0)
+    require_number('length', length, 0)
     if iteration >= length:
         return 1.0
     return 0.5 * (1 - math.cos(math.pi * iteration / length))

@@ -1,8 +1,6 @@
 """T-VAT: the feature perturbation that the teachers find hardest."""
 
 from contextlib import nullcontext
-from math import inf
-from numbers import Integral, Real
 from typing import Callable, Optional
 
 import torch
@@ -11,22 +9,13 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ..options import require_positive, require_whole
+
 
 def _check(xi: float, eps: float, num_iters: int) -> None:
-    if not (
-        all(isinstance(x, Real) for x in (xi, eps))
-        and 0 < xi < inf
-        and 0 < eps < inf
-    ):
-        raise ValueError(
-            'xi and eps must be positive and finite, got '
-            f'xi={xi!r}, eps={eps!r}'
-        )
-    if not (isinstance(num_iters, Integral) and num_iters >= 1):
-        raise ValueError(
-            'num_iters must be a whole number of at least 1, '
-            f'got {num_iters!r}'
-        )
+    require_positive('xi', xi)
+    require_positive('eps', eps)
+    require_whole('num_iters', num_iters, 1)
 
 
 def _scaled(d: Tensor, length: float, fallback: Tensor) -> Tensor:
