@@ -95,7 +95,7 @@ def miou(out):
 
 
 def test_custom_data_from_a_folder_to_a_plain_model(mine):
-    init, check, train, test, network, splits = blocks(
+    init, check, train, test, network, splits, quarter = blocks(
         'docs/custom_data.md', 'bash'
     )
     by_hand = Config.fromfile(mine / 'mine/semi.py').to_dict()
@@ -168,6 +168,10 @@ assert (one == two).all() and one.shape == (89, 55)
     assert {*lists[0], *lists[1]} == {
         path.stem for path in (mine / 'mine/images/train').iterdir()
     }
+    out = run(quarter, mine)
+    for part, names in zip(('labeled', 'unlabeled'), lists):
+        assert re.search(rf'^{part}: {len(names)} images', out, re.M)
+    assert 'fit' in out.splitlines()
 
 
 PAGES = [
