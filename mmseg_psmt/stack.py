@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from io import StringIO
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Callable, Dict, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator
 
 import cv2
 import numpy as np
@@ -145,7 +145,8 @@ def loads_data_alone() -> bool:
 def allow_checkpoint_globals() -> None:
     """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints.
 
-    They hold the history of the log beside the weights.
+    They hold the history of the log beside the weights. Its arrays name
+    functions of numpy, which numpy 1 and 2 keep in different modules.
     """
     if not loads_data_alone():
         return
@@ -153,20 +154,36 @@ def allow_checkpoint_globals() -> None:
     from mmengine.logging import HistoryBuffer
 
     core = np.core if np.__version__ < '2' else np._core
+    functions = core.multiarray.scalar, core.multiarray._reconstruct
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
             getattr,
             np.ndarray,
             np.dtype,
-            core.multiarray.scalar,
-            core.multiarray._reconstruct,
+            *functions,
+            *(
+                _known_as(f'numpy.{name}.multiarray', function)
+                for name in ('core', '_core')
+                for function in functions
+            ),
             *(
                 type(np.dtype(name))
                 for name in ('float64', 'float32', 'int64', 'uint8')
             ),
         ]
     )
+
+
+def _known_as(module: str, function: Callable) -> Callable:
+    """A function under the name that it has in another module."""
+
+    def known(*args: Any) -> Any:
+        return function(*args)
+
+    known.__module__ = module
+    known.__name__ = known.__qualname__ = function.__name__
+    return known
 
 
 def before_loading(

@@ -1,6 +1,8 @@
 import os
+import re
 import sys
 import warnings
+import zipfile
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import op_stubs
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from packaging.requirements import Requirement
 
 from mmseg_psmt import launch, stack
@@ -105,6 +108,27 @@ def test_an_import_says_what_is_not_known_to_be_noise(capsys):
                 raise ImportError('broken')
     assert capsys.readouterr().out == 'a fault\n'
     assert [str(one.message) for one in warned] == ['Not a draw']
+
+
+@pytest.mark.parametrize('core', [b'core', b'_core'])
+def test_a_checkpoint_may_be_of_another_numpy(tmp_path, core):
+    history = HistoryBuffer([1.5, 2.5], [1, 1])
+    history.last = np.float64(2.5)
+    torch.save(dict(history=history), tmp_path / 'one.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'one.pth') as one,
+        zipfile.ZipFile(tmp_path / 'other.pth', 'w') as other,
+    ):
+        for name in one.namelist():
+            text = one.read(name)
+            if name.endswith('data.pkl'):
+                text, num = re.subn(
+                    rb'cnumpy\._?core\.', b'cnumpy.' + core + b'.', text
+                )
+                assert num > 1
+            other.writestr(name, text)
+    found = torch.load(tmp_path / 'other.pth', weights_only=True)['history']
+    assert found.data[0].tolist() == [1.5, 2.5] and found.last == 2.5
 
 
 def test_a_torch_that_cannot_refuse_code_is_warned_of(monkeypatch):

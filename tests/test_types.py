@@ -6,6 +6,7 @@ from pathlib import Path
 import check_data
 import export
 import pytest
+import torch
 from mmengine import Config
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.registry import MODELS
@@ -153,10 +154,59 @@ def test_an_export_names_stock_types_alone(segmentor, prefix):
         )
     )
     plain = export.plain_config(cfg)
-    assert plain.val_evaluator[0].type == 'IoUMetric'
+    assert plain.val_evaluator.type == 'IoUMetric'
     assert plain.default_hooks.checkpoint.type == 'CheckpointHook'
     assert plain.custom_imports.imports == ['mine']
     assert 'psmt' not in plain.pretty_text
+
+
+@pytest.mark.parametrize('prefix', ['', 'mmseg.', 'mmseg_psmt.models.'])
+def test_an_export_keeps_a_neck_of_this_project(segmentor, prefix):
+    net = dict(copy.deepcopy(segmentor), neck=dict(type=f'{prefix}DPTNeck'))
+    cfg = Config(dict(model=dict(type='PSMT', segmentor=net)))
+    plain = export.plain_config(cfg)
+    assert plain.custom_imports.imports == ['mmseg_psmt']
+    cfg.model.segmentor.neck.type = 'mmpretrain.DPTNeck'  # another's
+    assert 'custom_imports' not in export.plain_config(cfg)
+
+
+def test_an_export_downloads_nothing(segmentor):
+    backbone = dict(
+        type='TIMMBackbone',
+        model_name='resnet18',
+        features_only=True,
+        pretrained=True,
+        checkpoint_path='/mine/net.pth',
+        pretrained_cfg_overlay=dict(file='/mine/net.pth'),
+    )
+    net = dict(copy.deepcopy(segmentor), backbone=backbone)
+    plain = export.plain_config(
+        Config(dict(model=dict(type='PSMT', segmentor=net)))
+    )
+    assert plain.model.backbone == dict(
+        type='TIMMBackbone',
+        model_name='resnet18',
+        features_only=True,
+        pretrained=False,
+    )
+
+
+def test_an_export_normalizes_as_the_model_did(segmentor):
+    own = dict(type='SegDataPreProcessor', mean=[0.0] * 3, std=[1.0] * 3)
+    for model in (
+        dict(segmentor=segmentor, data_preprocessor=own),
+        dict(
+            segmentor=dict(segmentor, data_preprocessor=None),
+            data_preprocessor=own,
+        ),
+        dict(segmentor=segmentor, data_preprocessor=dict(size=(32, 32))),
+    ):
+        model = Config(dict(model=dict(type='PSMT', **model))).model
+        trained = MODELS.build(copy.deepcopy(model)).data_preprocessor
+        plain = export.plain_config(Config(dict(model=model)))
+        exported = MODELS.build(plain.model.data_preprocessor)
+        assert torch.equal(trained.mean, exported.mean)
+        assert trained.size == exported.size
 
 
 def test_an_export_keeps_what_reads_masks_in_colors(segmentor):

@@ -5,7 +5,7 @@ import ast
 import tempfile
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set
 
 from mmengine.config import Config
 
@@ -22,7 +22,8 @@ def parse_args() -> argparse.Namespace:
         description='Write one net of a PS-MT checkpoint as the plain '
         'segmentor that it is, without optimizer state, and beside it the '
         'config that goes with it. Neither needs this project any more, '
-        'unless the masks to test on are read with its ColorsToIds.'
+        'unless the network or its data have a part of it, such as DPTNeck '
+        'or ColorsToIds.'
     )
     parser.add_argument('checkpoint', type=Path, help='from tools/train.py')
     parser.add_argument(
@@ -61,15 +62,16 @@ if __name__ == '__main__':
 import torch
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
-from mmseg.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from mmseg.models.backbones import TIMMBackbone
+from mmseg.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 from mmseg.utils import register_all_modules
 from torch import Tensor
 
-from mmseg_psmt.datasets import ColorsToIds
 from mmseg_psmt.engine.hooks import ReliableCheckpointHook
 from mmseg_psmt.evaluation import TeacherStudentIoUMetric
 from mmseg_psmt.launch import forbid_code_in_checkpoints, quiet_logs
 from mmseg_psmt.models import PSMT
+from mmseg_psmt.models.data_preprocessor import merge_options
 from mmseg_psmt.options import is_type
 from mmseg_psmt.stack import loads_data_alone
 
@@ -148,13 +150,23 @@ def plain_weights(
     }
 
 
-def reads_colors(cfg: Any) -> bool:
-    """Whether ColorsToIds, a transform of this project, is left."""
-    if isinstance(cfg, dict):
-        if is_type(TRANSFORMS, cfg.get('type'), ColorsToIds):
-            return True
-        cfg = [*cfg.values()]
-    return isinstance(cfg, list) and any(map(reads_colors, cfg))
+def own_types(cfg: Any) -> Set[str]:
+    """Names of the types in a config that are of this project."""
+    if isinstance(cfg, (list, tuple)):
+        return set().union(*map(own_types, cfg))
+    if not isinstance(cfg, dict):
+        return set()
+    found = own_types([*cfg.values()])
+    *scope, name = str(cfg.get('type')).split('.')
+    if scope[:1] in ([], ['mmseg'], ['mmseg_psmt']):
+        found |= {
+            name
+            for registry in (MODELS, TRANSFORMS, METRICS, DATASETS, HOOKS)
+            if getattr(
+                registry.module_dict.get(name), '__module__', ''
+            ).startswith('mmseg_psmt.')
+        }
+    return found
 
 
 def without_scope(cfg: Any) -> Any:
@@ -173,12 +185,17 @@ def without_scope(cfg: Any) -> Any:
 def plain_config(cfg: Config) -> Config:
     """Config of the segmentor alone, to test it and to predict with it."""
     model = cfg.model.segmentor
+    stock = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     model.data_preprocessor = {
-        **(model.get('data_preprocessor') or cfg.get('data_preprocessor', {})),
-        **cfg.model.get('data_preprocessor', {}),
+        **merge_options(stock, cfg.model.get('data_preprocessor')),
         'type': 'SegDataPreProcessor',
     }
     model.data_preprocessor.pop('mask_padding', None)
+    if is_type(MODELS, model.backbone.type, TIMMBackbone):
+        # its constructor would load them before the exported ones
+        model.backbone.pretrained = False
+        for key in ('checkpoint_path', 'pretrained_cfg_overlay'):
+            model.backbone.pop(key, None)
     plain = {key: cfg[key] for key in KEPT if key in cfg}
     if 'test_pipeline' not in plain and cfg.get('test_dataloader'):
         # inference_model reads it
@@ -187,19 +204,21 @@ def plain_config(cfg: Config) -> Config:
         metrics = cfg.get(key)
         if not metrics:
             continue
-        plain[key] = [
+        listed = isinstance(metrics, list)
+        stock = [
             {**metric, 'type': 'IoUMetric'}
             if is_type(METRICS, metric.type, TeacherStudentIoUMetric)
             else metric
-            for metric in (metrics if isinstance(metrics, list) else [metrics])
+            for metric in (metrics if listed else [metrics])
         ]
+        plain[key] = stock if listed else stock[0]
     for hook in cfg.get('default_hooks', {}).values():
         if hook and is_type(HOOKS, hook.type, ReliableCheckpointHook):
             hook.type = 'CheckpointHook'
     imports = cfg.get('custom_imports', {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
     imports = [name for name in imports if name != 'mmseg_psmt']
-    if reads_colors(plain):
+    if own_types([model, plain]):
         imports.append('mmseg_psmt')
     if imports:
         plain['custom_imports'] = {
@@ -287,6 +306,9 @@ def main() -> None:
         f'{args.out} holds {args.which} of {args.checkpoint}; its config '
         f'is {args.out.with_suffix(".py")}'
     )
+    own = own_types(plain.to_dict())
+    if own:
+        print(f'It imports mmseg_psmt, for {", ".join(sorted(own))}.')
 
     num = (cfg.model.get('teachers') or {}).get('num', 2)
     if args.which != 'teachers' or num == 1:

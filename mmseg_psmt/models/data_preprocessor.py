@@ -1,10 +1,12 @@
 """Normalize, pad and stack every view of a semi-supervised batch."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import torch
 from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.registry import MODELS
+
+from ..options import is_type
 
 
 @MODELS.register_module()
@@ -67,3 +69,25 @@ class SemiSegDataPreProcessor(SegDataPreProcessor):
                 name: view['data_samples'] for name, view in batch.items()
             },
         )
+
+
+def merge_options(segmentor: Optional[dict], psmt: Optional[dict]) -> dict:
+    """Options of the data preprocessor of PSMT.
+
+    Args:
+        segmentor (dict, optional): Those of the segmentor.
+        psmt (dict, optional): What differs from them. The runner fills in a
+            top-level one, which a segmentor with its own does not heed.
+
+    Returns:
+        dict: With a ``type`` only if that is :class:`SemiSegDataPreProcessor`
+        or one derived from it.
+    """
+    stock, own = segmentor or {}, psmt or {}
+    ours = is_type(MODELS, own.get('type'), SemiSegDataPreProcessor)
+    if stock and own.get('type') and not ours:
+        own = {}
+    options = {**stock, **own}
+    if not ours:
+        options.pop('type', None)
+    return options

@@ -21,10 +21,10 @@ from mmseg.utils import (
 )
 from torch import Tensor
 
-from ..options import is_type, require, require_number, require_whole
+from ..options import require, require_number, require_whole
 from ..randomness import fork_rng
 from ..stack import before_loading
-from .data_preprocessor import SemiSegDataPreProcessor
+from .data_preprocessor import SemiSegDataPreProcessor, merge_options
 from .encoders import freeze_, must_fit, once
 from .head_tap import HeadTap
 from .heads import logits_of, refuse, tapped_head
@@ -133,23 +133,11 @@ class PSMT(BaseSegmentor):
             'None or a dict',
             lambda x: x is None or isinstance(x, dict),
         )
-        own, stock = (
-            data_preprocessor or {},
-            segmentor.get('data_preprocessor') or {},
+        options = merge_options(
+            segmentor.get('data_preprocessor'), data_preprocessor
         )
-        # The runner fills in a top-level one, which a model with its own
-        # does not heed.
-        kind = own.get('type')
-        ours = is_type(MODELS, kind, SemiSegDataPreProcessor)
-        if stock and kind and not ours:
-            own = {}
         super().__init__(
-            {
-                **stock,
-                **own,
-                'type': kind if ours else SemiSegDataPreProcessor,
-            },
-            init_cfg,
+            {'type': SemiSegDataPreProcessor, **options}, init_cfg
         )
         require(
             'model.pretrained and train_cfg',
