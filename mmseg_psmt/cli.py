@@ -53,7 +53,10 @@ def main() -> None:
         print(text, file=sys.stdout if asked else sys.stderr)
         raise SystemExit(0 if asked else 2)
     path, words = tools[name], sys.argv[2:]
-    if path.suffix == '.sh':
+    if path.suffix == '.sh':  # which starts this Python
+        os.environ['PATH'] = os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ.get('PATH', '')]
+        )
         os.execvp('bash', ['bash', str(path), *words])
     sys.argv = [str(path), *words]
     sys.path.insert(0, str(path.parent))  # as for a script

@@ -171,8 +171,8 @@ def curves(panels: Dict[str, Sequence[Tuple[str, Dict[int, float]]]]) -> bytes:
     Args:
         panels (dict[str, Sequence[tuple[str, dict[int, float]]]]): Curves of
             each panel, a name and values by iteration. Those of one name have
-            one color, which the first panel with that name explains. Panels
-            without a value are left out.
+            one color and dash, which the first panel with that name explains.
+            Panels without a value are left out.
 
     Returns:
         bytes: Empty if there is no value at all.
@@ -188,15 +188,16 @@ def curves(panels: Dict[str, Sequence[Tuple[str, Dict[int, float]]]]) -> bytes:
         return b''
     figure = Figure((9, 0.5 + 2.8 * len(panels)), 110, layout='constrained')
     axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-    colors: Dict[str, str] = {}
+    numbers: Dict[str, int] = {}
     for axis, (title, lines) in zip(axes, panels.items()):
         for name, points in lines:
-            known = name in colors
+            known = name in numbers
+            number = numbers.setdefault(name, len(numbers))
             axis.plot(
                 [*points],
                 [*points.values()],
-                '.-',
-                color=colors.setdefault(name, f'C{len(colors)}'),
+                '.' + ('-', '--', ':', '-.')[number // 10 % 4],
+                color=f'C{number % 10}',
                 label='' if known else name,
             )
         axis.set_title(title, fontsize='medium', loc='left')

@@ -188,8 +188,6 @@ def write(args: argparse.Namespace, data: Path, net: str, share: str) -> Path:
     """The PS-MT config of a cell, its twin and its lists, once."""
     folder = args.out / f'{data.name}_{net}_{share.replace("/", "-")}'
     config = args.out / 'configs' / f'{folder.name}.py'
-    if config.exists():
-        return config
     meta = json.loads((data / 'meta.json').read_text())
     classes = meta['classes']
     palette = (
@@ -227,9 +225,15 @@ def write(args: argparse.Namespace, data: Path, net: str, share: str) -> Path:
     config.parent.mkdir(parents=True, exist_ok=True)
     every, labeled = folder / 'every.py', folder / 'labeled.py'
     lists = folder.resolve() / 'lists'
-    every.write_text(
-        CONFIG.format(**options, labeled='ImageSets/Segmentation/train.txt')
-    )
+    text = CONFIG.format(**options, labeled='ImageSets/Segmentation/train.txt')
+    if config.exists():
+        if every.read_text() != text:
+            raise SystemExit(
+                f'{every} was written with other options or for other data: '
+                'choose another --out, or give the same'
+            )
+        return config
+    every.write_text(text)
     labeled.write_text(
         CONFIG.format(**options, labeled=str(lists / 'labeled.txt'))
     )
@@ -331,13 +335,16 @@ def main() -> None:
         common += ['--csv', args.csv]
     twins = [path.with_name(f'{path.stem}_supervised.py') for path in configs]
     reproduce = [sys.executable, ROOT / 'tools/reproduce.py']
-    env = {'OMP_NUM_THREADS': '1', **os.environ}
+    env, failed = {'OMP_NUM_THREADS': '1', **os.environ}, 0
     for words in (
         ([*twins, *configs],)
         if not args.vary
         else (twins, [*configs, '--vary', *args.vary])
     ):
-        subprocess.run([*map(str, [*reproduce, *words, *common])], env=env)
+        done = subprocess.run(
+            [*map(str, [*reproduce, *words, *common])], env=env
+        )
+        failed |= done.returncode
     options = '+'.join(['', *(args.vary or ())]).replace('/', '_')
     records, notes = results.collect(
         [
@@ -356,7 +363,8 @@ def main() -> None:
         raise SystemExit(
             '\n'.join([*notes, f'No pair is done: see the logs in {runs}'])
         )
-    print(f'\n{render(cells)}')
+    print(f'\n{render(cells)}', *notes, sep='\n')
+    sys.exit(failed)
 
 
 if __name__ == '__main__':

@@ -3,9 +3,9 @@
 # Draws the shapes, trains supervised-only and PS-MT on the same labels for
 # the same number of student updates, tests both and compares them.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-CONFIG=configs/psmt/deeplabv3plus_r18_shapes_1-8
+TOOLS=$(cd "$(dirname "$0")" && pwd)
+CONFIG=$TOOLS/../configs/psmt/deeplabv3plus_r18_shapes_1-8
 OUT=work_dirs/shapes
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 [ $# -gt 0 ] || set -- 0
@@ -14,7 +14,7 @@ trap 'kill $(jobs -p) 2> /dev/null || true' EXIT # nothing trains on
 
 train() { # config, work dir, seed; to be called in the background
     mkdir -p "$2"
-    exec python tools/train.py "$1" --work-dir "$2" \
+    exec python "$TOOLS/train.py" "$1" --work-dir "$2" \
         --cfg-options randomness.seed="$3" > "$2/train.log" 2>&1
 }
 
@@ -23,7 +23,7 @@ finish() { # process, work dir
 }
 
 evaluate() { # config, work dir
-    python tools/test.py "$1" "$(cat "$2/last_checkpoint")" \
+    python "$TOOLS/test.py" "$1" "$(cat "$2/last_checkpoint")" \
         --work-dir "$2/test" > "$2/test.log" 2>&1 ||
         { tail -n 20 "$2/test.log"; exit 1; }
 }
@@ -41,7 +41,7 @@ progress() { # work dirs of both; prints until it is killed
     done
 }
 
-python tools/dataset_converters/make_shapes.py
+python "$TOOLS/dataset_converters/make_shapes.py"
 for seed in "$@"; do
     P=$OUT/psmt/seed$seed
     S=${P}_supervised # where the end of the log of PS-MT looks
@@ -59,7 +59,7 @@ for seed in "$@"; do
     RUNS+=("$S" "$P")
 done
 echo
-python tools/analysis_tools/results.py "${RUNS[@]}" --plot $OUT/curves.png |
+python "$TOOLS/analysis_tools/results.py" "${RUNS[@]}" --plot $OUT/curves.png |
     tee $OUT/results.md
 awk -F ' *[|] *' '
     NR == 1 { for (i = 1; i <= NF; i++) if ($i == "gain") gain = i }

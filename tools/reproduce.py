@@ -74,6 +74,16 @@ def parse_options(words: Sequence[str]) -> dict:
 
 def state(config: Path, work_dir: Path, words: Sequence[str] = ()) -> str:
     """'to train', 'to test', 'done', or why the work dir is of no use."""
+    try:
+        return readable_state(config, work_dir, words)
+    except ValueError as error:
+        return f'{error}. Move the work dir away'
+
+
+def readable_state(
+    config: Path, work_dir: Path, words: Sequence[str] = ()
+) -> str:
+    """As :func:`state`; ValueError where a log cannot be read."""
     cfg = load(config, work_dir)
     if words:
         cfg.merge_from_dict(parse_options(words))
@@ -191,6 +201,8 @@ def main() -> None:
         parser.error(f'--csv: {args.csv} is a folder')
     if args.csv.is_file():
         results.read_csv(args.csv)
+    # a terminal may lack the dash
+    getattr(sys.stdout, 'reconfigure', dict)(errors='replace')
     # mmengine tells at each reading which variables a config takes.
     MMLogger.get_instance('mmengine', log_level='WARNING')
     # The lengths in some configs depend on it.
@@ -200,11 +212,15 @@ def main() -> None:
         if not config.is_file():
             parser.error(f'the config {config} does not exist')
         try:
-            Config.fromfile(
-                config, import_custom_modules=False
-            ).train_cfg.max_iters
+            cfg = Config.fromfile(config, import_custom_modules=False)
+            cfg.train_cfg.max_iters
         except Exception as error:
             parser.error(f'{config} is not a config of a training: {error!r}')
+        if not (args.vary or cfg.get('test_dataloader')):
+            parser.error(
+                f'{config} has no test_dataloader, and a run is tested at '
+                'its end: add one'
+            )
         for words in args.vary or [()]:
             name = '+'.join([config.stem, *words]).replace('/', '_')
             if len(name.encode()) > 255:

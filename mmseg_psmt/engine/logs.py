@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import warnings
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
+import numpy as np
 from mmengine.config import Config
 
 # That tell which images are validated.
@@ -44,12 +46,7 @@ def history(work_dir: Path) -> Tuple[List[Path], List[dict]]:
         file = log.parent / 'vis_data/scalars.json'
         if not file.exists():
             continue
-        try:
-            logs[log.parent] = [
-                json.loads(line) for line in file.read_text().splitlines()
-            ]
-        except ValueError as error:
-            raise ValueError(f'{file} cannot be read: {error}') from error
+        logs[log.parent] = _entries(file)
     starts, entries = [*logs], []
     # what resumed none began another training
     fresh = [i for i, x in enumerate(starts) if not load(x).get('resume')]
@@ -62,6 +59,23 @@ def history(work_dir: Path) -> Tuple[List[Path], List[dict]]:
             {**entry, 'start': start} for entry in logs[start]
         ]
     return starts, entries
+
+
+def _entries(file: Path) -> List[dict]:
+    """What each line holds, without a last one that a kill cut off."""
+    text = file.read_text()
+    *lines, last = text.splitlines() or ['']
+    try:
+        entries = [json.loads(line) for line in lines]
+        try:
+            return [*entries, json.loads(last)] if last else entries
+        except ValueError:
+            if text.endswith('\n') or not entries:
+                raise
+            warnings.warn(f'{file}: the last line is cut off and left out')
+            return entries
+    except ValueError as error:
+        raise ValueError(f'{file} cannot be read: {error}') from error
 
 
 def last_validation(work_dir: Path) -> dict:
@@ -93,18 +107,44 @@ def losses(entries: Iterable[dict]) -> Dict[str, Dict[int, float]]:
     return {'supervised loss': sup, 'unsupervised loss': unsup}
 
 
-def class_ious(log: Path) -> List[Dict[str, float]]:
-    """The IoU of each class, of each net in each evaluation of a text log."""
-    tables = log.read_text().split('per class results:')[1:]
-    return [
-        {
-            name: float(iou)
-            for name, iou in re.findall(
-                r'^\|\s+(\S.*?)\s+\|\s+([\d.]+|nan)\s+\|', text, re.M
+def class_ious(log: Path, mious: Sequence[float]) -> List[Dict[str, float]]:
+    """The IoU of each class, from the tables that mmseg's metric logs.
+
+    Nets, evaluators and metrics follow each other in a log without a name. So
+    a net is known by its mIoU, the mean of its table.
+
+    Args:
+        log (Path): A text log.
+        mious (Sequence[float]): The mIoU of each net, with two decimals, in
+            the order of the log.
+
+    Returns:
+        list[dict[str, float]]: Of each net the last such table; empty where
+        there is none.
+    """
+    tables, found = [], []
+    for text in log.read_text().split('per class results:')[1:]:
+        head, *rows = [
+            [cell.strip() for cell in line.strip('|').split('|')]
+            for line in text.splitlines()
+            if line.startswith('|')
+        ] or [[]]
+        if 'IoU' in head:
+            at = head.index('IoU') - len(head)
+            name = slice(0, 1 - len(head) or None)
+            tables.append(
+                {'|'.join(row[name]): float(row[at]) for row in rows}
             )
-        }
-        for text in tables
-    ]
+    for miou in reversed(mious):
+        same = [
+            table
+            for table in tables
+            # both are rounded
+            if abs(np.nanmean([*table.values()]) - miou) < 0.011
+        ]
+        found.append(same[-1] if same else {})
+        tables = [table for table in tables if table is not found[-1]]
+    return found[::-1]
 
 
 def sheets(work_dir: Path) -> List[Path]:

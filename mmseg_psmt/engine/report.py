@@ -125,8 +125,8 @@ def _scores(
     if not found:
         return {}
     (start,) = [x['start'] for x in entries if 'mIoU' in x][-1:]
-    ious = class_ious(start / f'{start.name}.log')[-len(found) :]
-    ious = ious if len(ious) == len(found) else [{}] * len(found)
+    last = [mious[max(mious)] for mious in found.values()]
+    ious = class_ious(start / f'{start.name}.log', last)
     return {
         f'{net} at {max(mious)}': {**iou, 'mIoU': mious[max(mious)]}
         for (net, mious), iou in zip(found.items(), ious)

@@ -141,6 +141,25 @@ def test_a_cell_differs_from_its_twin_in_the_method_alone(cell):
     assert psmt.optim_wrapper.optimizer == bench.NETS['segformer']['optimizer']
 
 
+def test_other_options_need_another_folder(cell, monkeypatch):
+    """Or the table of the first would pass for theirs."""
+    out, data = cell.parents[1], cell.parents[2] / 'a set'
+    words = ['bench.py', str(data), '--out', str(out), '--iters', '20']
+    same = [*words, '--side', '32', '--crop', '32', '--weights', 'net.pth']
+    for argv, fine in (
+        (same, True),
+        ([*same, '--crop', '17'], False),
+        ([*same, '--side', '50'], False),
+    ):
+        monkeypatch.setattr('sys.argv', argv)
+        args = bench.parse_args()
+        if fine:
+            assert bench.write(args, data, 'segformer', '1/4') == cell
+            continue
+        with pytest.raises(SystemExit, match='other options'):
+            bench.write(args, data, 'segformer', '1/4')
+
+
 def test_every_training_image_is_labeled_or_a_photo(cell):
     lists = cell.parents[1] / 'a set_segformer_1-4/lists'
     labeled = (lists / 'labeled.txt').read_text().split()

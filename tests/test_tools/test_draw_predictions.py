@@ -138,4 +138,4 @@ def test_columns_are_image_truth_and_what_the_test_tool_predicts(
     )
     (log,) = Path('run').glob('2*/vis_data/scalars.json')
     log.write_text('')
-    assert draw_predictions.heading('a', Path('run')) == 'a'
+    assert draw_predictions.heading('a', Path('run')) == 'a\niteration 2'

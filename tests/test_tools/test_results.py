@@ -16,8 +16,11 @@ import numpy as np
 import processes
 import pytest
 import reproduce
+import torch
 from analysis_tools import results
 from fake_data import fake_shapes
+from mmengine.logging import MMLogger
+from mmseg.evaluation import IoUMetric
 
 from mmseg_psmt.engine.logs import class_ious, history
 
@@ -611,23 +614,27 @@ def test_what_was_tested_is_done_without_its_weights(root, copy):
     assert record['student'] == last['student/mIoU']
 
 
+TABLE = """per class results:
++-------+-------+------+
+| Class |  IoU  | Acc  |
++-------+-------+------+
+|  sky  | {0} | 99.0 |
+| a car | {1} | 9.0  |
++-------+-------+------+
+"""
+
+
 def test_nets_and_classes_of_the_tests(copy):
     metrics = {'mIoU': 40.0, 'student/mIoU': 30.0, 'teacher2/mIoU': 20.0}
     for name in ('psmt0', 'psmt1'):
         result(copy[name]).write_text(json.dumps(metrics))
         metrics = {key: value + 2 for key, value in metrics.items()}
-    for name, iou in ('psmt0', 12.5), ('psmt1', 13.5):
-        log = result(copy[name]).with_suffix('.log')
-        text = log.read_text()
-        before, found, after = text.partition('per class results')
-        after = re.sub(r'(\|\s+disc\s+\|)\s+\S+', rf'\1 {iou}', after, 1)
+    for name, iou, miou in ('psmt0', 12.5, 40.0), ('psmt1', 13.5, 42.0):
         # teachers, student, and here teacher 2
-        log.write_text(
-            before
-            + found
-            + after
-            + after.partition(found)[1]
-            + after.partition(found)[2]
+        result(copy[name]).with_suffix('.log').write_text(
+            TABLE.format(iou, 2 * miou - iou)
+            + TABLE.format(miou - 10, miou - 10)
+            + TABLE.format(miou - 20, miou - 20)
         )
     records, _ = results.collect([copy['psmt0'], copy['psmt1']])
     (row,) = results.table(records)
@@ -638,8 +645,10 @@ def test_nets_and_classes_of_the_tests(copy):
         '21.00 ± 1.00',
     ]
     rows = results.classes(records)
-    assert len(rows) == 6
-    assert {'IoU': 'disc', 'psmt on val': '13.00 ± 0.50'} in rows
+    assert rows == [
+        {'IoU': 'sky', 'psmt on val': '13.00 ± 0.50'},
+        {'IoU': 'a car', 'psmt on val': '69.00 ± 1.50'},
+    ]
     config = result(copy['psmt0']).parent / 'vis_data/config.py'
     config.write_text(
         config.read_text() + "model['predict_with'] = ["
@@ -664,22 +673,96 @@ def test_runs_of_different_nets_make_no_mean():
     ]
 
 
-TABLE = """per class results:
-+-------+-------+------+
-| Class |  IoU  | Acc  |
-+-------+-------+------+
-|  sky  | {0} | 99.0 |
-| a car | {1} | 9.0  |
-+-------+-------+------+
-"""
-
-
-def test_ious_of_each_evaluation_are_read_from_a_log(tmp_path):
+def test_ious_of_each_net_are_read_from_a_log(tmp_path):
     log = tmp_path / 'train.log'
-    log.write_text(TABLE.format(81.5, 'nan') + TABLE.format(7.0, 100.0))
-    first, second = class_ious(log)
+    other = TABLE.replace(' IoU ', ' Dice')  # of another metric
+    log.write_text(
+        TABLE.format(1.0, 2.0)  # of an earlier evaluation
+        + TABLE.format(81.5, 'nan')
+        + TABLE.format(7.0, 100.0)
+        + TABLE.format(20.0, 30.01)  # of another evaluator
+        + other.format(81.5, 81.5)
+    )
+    first, second = class_ious(log, [81.5, 53.5])
     assert first['sky'] == 81.5 and first['a car'] != first['a car']
     assert second == {'sky': 7.0, 'a car': 100.0}
+    assert class_ious(log, [53.5]) == [second]
+    assert class_ious(log, [99.0]) == [{}]
+    log.write_text(TABLE.format(40.0, 60.0) + TABLE.format(60.0, 40.0))
+    first, second = class_ious(log, [50.0, 50.0])
+    assert (first['sky'], second['sky']) == (40.0, 60.0)
+
+
+def test_ious_stand_where_the_metric_puts_them(tmp_path):
+    metric = IoUMetric(iou_metrics=['mDice', 'mIoU'])
+    metric.dataset_meta = dict(classes=['a|b', 'c d'])
+    log = tmp_path / 'one.log'
+    logger = MMLogger('one', log_file=str(log), log_level='INFO')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MMLogger, 'get_current_instance', lambda: logger)
+        counts = [
+            torch.tensor(x) for x in ([1.0, 3], [4.0, 4], [3.0, 4], [2.0, 3])
+        ]
+        miou = metric.compute_metrics([counts])['mIoU']
+    assert class_ious(log, [miou]) == [{'a|b': 25.0, 'c d': 75.0}]
+
+
+def test_an_export_beside_the_logs_renames_no_run(copy):
+    name = results.read(copy['psmt0'])['config']
+    for suffix in '.pth', '.py':
+        (copy['psmt0'] / f'plain_iter_4{suffix}').touch()
+    assert results.read(copy['psmt0'])['config'] == name
+
+
+def test_rows_of_one_name_are_told_apart(capsys):
+    runs = [
+        record('a', iterations='10', IoU={'sky': 1.0}),
+        record('a', iterations='20', IoU={'sky': 2.0}),
+        record('b', IoU={'sky': 3.0}),
+    ]
+    (row,) = results.classes(runs)
+    assert [*row] == [
+        'IoU',
+        'a on val (iterations 10)',
+        'a on val (iterations 20)',
+        'b on val',
+    ]
+    assert [*row.values()][1:] == ['1.00', '2.00', '3.00']
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out(copy):
+    file = start(copy['psmt0'])[1]
+    before = results.read(copy['psmt0'], validation=True)
+    text = file.read_text()
+    file.write_text(f'{text.rstrip()}\n{{"lr": 0.1, "st')
+    with pytest.warns(UserWarning, match='scalars.json: the last line is cut'):
+        after = results.read(copy['psmt0'], validation=True)
+    assert str(after) == str(before)  # with NaN
+    file.write_text(f'{{"lr": 0.1\n{text}')
+    with pytest.raises(ValueError, match='scalars.json cannot be read'):
+        results.read(copy['psmt0'], validation=True)
+
+
+def test_a_run_that_cannot_be_read_stops_no_other(root, copy):
+    file = start(copy['psmt0'])[1]
+    file.write_text(f'no json\n{file.read_text()}')
+    words = reproduce.state(root / 'psmt.py', copy['psmt0'])
+    assert 'scalars.json cannot be read' in words and 'Move' in words
+
+
+def test_the_net_that_is_compared_has_its_ious_and_curve(copy):
+    config, scalars, log = start(copy['psmt0'])
+    before = results.read(copy['psmt0'], validation=True)
+    config.write_text(
+        f'{config.read_text()}\n'
+        "model['predict_with'] = ['student', 'teachers']"
+    )
+    text = scalars.read_text().replace('"mIoU"', '"teachers/mIoU"')
+    scalars.write_text(text.replace('"student/mIoU"', '"mIoU"'))
+    after = results.read(copy['psmt0'], validation=True)
+    for key in ('teachers', 'student', 'curve'):
+        assert after[key] == before[key]
+    assert str(after['IoU']) == str(before['IoU'])  # with NaN
 
 
 def log_starts(work_dir, *each):

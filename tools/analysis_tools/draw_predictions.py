@@ -78,11 +78,9 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     if missing:
         raise SystemExit(f'{work_dir} is not tested on {missing[0]}')
     images = [dataset[where[path]] for path in paths]
-    noted = (work_dir / 'last_checkpoint').read_text().strip()
-    here = work_dir / Path(noted).name  # the work dir may have been moved
     model = init_model(
         cfg,
-        str(here) if here.is_file() else noted,
+        last_checkpoint(work_dir),
         device='cuda' if torch.cuda.is_available() else 'cpu',
     )
     with torch.no_grad():
@@ -90,21 +88,30 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     return [sample.pred_sem_seg.data[0].cpu().numpy() for (sample,) in found]
 
 
-def heading(name: str, work_dir: Path) -> str:
-    """A name, with the iteration and the mIoU of the test if there is one.
+def last_checkpoint(work_dir: Path) -> str:
+    """The file that mmengine noted; the work dir may have been moved."""
+    noted = (work_dir / 'last_checkpoint').read_text().strip()
+    here = work_dir / Path(noted).name
+    return str(here) if here.is_file() else noted
 
-    Else with those of the last validation, as the training logged them.
+
+def heading(name: str, work_dir: Path) -> str:
+    """A name, the iteration that is drawn, and what mIoU it has.
+
+    That of the test if there is one, else that of a validation, as they were
+    logged.
     """
+    step = Path(last_checkpoint(work_dir)).stem.removeprefix('iter_')
+    lines = [name, *([f'iteration {step}'] if step.isdigit() else [])]
     for validation, kind in ((False, ''), (True, 'validation ')):
         try:
             run = results.read(work_dir, validation)
-        except results.NoResult:
+        except (results.NoResult, ValueError):
             continue
-        return (
-            f'{name}\niteration {run["iterations"]}\n'
-            f'{kind}mIoU {results.score(run):.2f}'
-        )
-    return name
+        if run['iterations'] == step:
+            lines.append(f'{kind}mIoU {results.score(run):.2f}')
+            break
+    return '\n'.join(lines)
 
 
 def load_image(path: str) -> np.ndarray:

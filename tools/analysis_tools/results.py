@@ -39,7 +39,7 @@ SAME = (
     'settings',
 )
 MEASURED = (*NETS, 'hours', 'GiB')
-SERIES = ('IoU', 'curve')  # by class; by iteration, of the first net
+SERIES = ('IoU', 'curve')  # by class; by iteration, of the net of 'gain'
 COLUMNS = (
     *SAME,
     'seed',
@@ -82,20 +82,20 @@ class NoResult(Exception):
 
 
 def load(start: Path) -> Config:
-    """Read the config that a start dumped; SystemExit where that fails."""
+    """Read the config that a start dumped; ValueError where that fails."""
     file = start / 'vis_data/config.py'
     try:
         return Config.fromfile(file, import_custom_modules=False)
     except Exception as error:
-        raise SystemExit(f'{file} cannot be read: {error!r}')
+        raise ValueError(f'{file} cannot be read: {error!r}') from error
 
 
 def parsed(file: Path) -> List[dict]:
-    """Read a file with JSON in each line; SystemExit where that fails."""
+    """Read a file with JSON in each line; ValueError where that fails."""
     try:
         return [json.loads(line) for line in file.read_text().splitlines()]
     except ValueError as error:
-        raise SystemExit(f'{file} cannot be read: {error}')
+        raise ValueError(f'{file} cannot be read: {error}') from error
 
 
 def settings(cfg: Config) -> dict:
@@ -162,13 +162,12 @@ def images_of(loader: dict) -> str:
     return Path(dataset.get('ann_file') or prefix.get('img_path') or '').stem
 
 
-def nets_of(metrics: dict, model: dict) -> Dict[str, float]:
-    """Return the mIoU of each net; a plain network is a student."""
+def keys_of(model: dict) -> Dict[str, str]:
+    """Return the metric of each net; a plain network is a student."""
     first = 'student'
     if 'segmentor' in model:
         first = str(np.ravel(model.get('predict_with', 'teachers'))[0])
-    keys = {net: 'mIoU' if net == first else f'{net}/mIoU' for net in NETS}
-    return {net: metrics[key] for net, key in keys.items() if key in metrics}
+    return {net: 'mIoU' if net == first else f'{net}/mIoU' for net in NETS}
 
 
 def latest_test(work_dir: Path, cfg: Config, after: str) -> Tuple[dict, Path]:
@@ -234,6 +233,11 @@ def read(work_dir: Path, validation: bool = False) -> dict:
         metrics, folder, tested = curve[-1], curve[-1]['start'], cfg
         iterations, loader = metrics['step'], cfg.val_dataloader
     else:
+        if not cfg.get('test_dataloader'):
+            raise NoResult(
+                f'{work_dir} has no test_dataloader: compare its last '
+                'validation with --validation'
+            )
         iterations, loader = cfg.train_cfg.max_iters, cfg.test_dataloader
         saved = re.findall(
             r'Saving checkpoint at (\d+) iter',
@@ -247,14 +251,23 @@ def read(work_dir: Path, validation: bool = False) -> dict:
             )
         metrics, folder = latest_test(work_dir, cfg, last.name)
         tested = load(folder)
-    nets = nets_of(metrics, tested.model)
+    keys = keys_of(tested.model)
+    nets = {net: metrics[key] for net, key in keys.items() if key in metrics}
     if not nets:
         raise NoResult(f'{folder} measured no mIoU')
+    key = keys[next(iter(nets))]  # of the net that tables compare
     claims = cfg.get('benchmark', {})
     images = cfg.train_dataloader.dataset
     images = images.get('labeled', images)
     parts = [launch(start) for start in starts]
-    name = ' + '.join(sorted(path.stem for path in work_dir.glob('*.py')))
+    # an exported config lies next to its weights
+    name = ' + '.join(
+        sorted(
+            path.stem
+            for path in work_dir.glob('*.py')
+            if not path.with_suffix('.pth').exists()
+        )
+    )
     name, outer = name or work_dir.name, work_dir.resolve().parent.name
     record = {
         'config': name,
@@ -287,11 +300,10 @@ def read(work_dir: Path, validation: bool = False) -> dict:
     memory = max((entry.get('memory', 0) for entry in steps), default=0)
     if memory:
         record['GiB'] = memory / 1024
-    ious = class_ious(folder / f'{folder.name}.log')[-len(nets) :]
     return {
         **record,
-        'IoU': ious[0] if ious else {},
-        'curve': {str(entry['step']): entry['mIoU'] for entry in curve},
+        'IoU': class_ious(folder / f'{folder.name}.log', [metrics[key]])[0],
+        'curve': {str(x['step']): x[key] for x in curve if key in x},
         'losses': losses(steps),
     }
 
@@ -356,6 +368,21 @@ def groups_of(records: Iterable[dict]) -> List[List[dict]]:
         key = (first, *(record.get(key) for key in SAME))
         groups.setdefault(key, []).append(record)
     return [*groups.values()]
+
+
+def labels_of(groups: Sequence[List[dict]]) -> List[str]:
+    """Write what tells the rows of a table apart, in one line each."""
+    labels = [label_of(runs[0]) for runs in groups]
+    found = []
+    for label, runs in zip(labels, groups):
+        same = [one[0] for one, x in zip(groups, labels) if x == label]
+        differing = ', '.join(
+            f'{key} {runs[0].get(key, "unknown")}'
+            for key in SAME
+            if len({one.get(key) for one in same}) > 1
+        )
+        found.append(f'{label} ({differing})' if differing else label)
+    return found
 
 
 def spread(values: Sequence[float], sign: str = '') -> str:
@@ -433,9 +460,10 @@ def compact(records: Iterable[dict]) -> List[Dict[str, str]]:
 
 def classes(records: Iterable[dict]) -> List[Dict[str, str]]:
     """Return a row per class, with a column per training."""
+    groups = groups_of(records)
     columns = {
-        label_of(runs[0]): [run.get('IoU', {}) for run in runs]
-        for runs in groups_of(records)
+        label: [run.get('IoU', {}) for run in runs]
+        for label, runs in zip(labels_of(groups), groups)
     }
     names = dict.fromkeys(
         name for ious in columns.values() for iou in ious for name in iou
@@ -489,16 +517,13 @@ def plot(records: Iterable[dict], out: Path) -> None:
     """Draw the validations of each run, and the losses that are logged."""
     from mmseg_psmt.visualization import curves  # slow
 
-    panels = {
-        'validation mIoU': [
-            (label_of(run), {int(k): x for k, x in run['curve'].items()})
-            for run in records
-            if 'curve' in run
-        ]
-    }
-    for run in records:
-        for title, points in run.get('losses', {}).items():
-            panels.setdefault(title, []).append((label_of(run), points))
+    groups, panels = groups_of(records), {'validation mIoU': []}
+    for label, runs in zip(labels_of(groups), groups):
+        for run in runs:
+            points = {int(k): x for k, x in run.get('curve', {}).items()}
+            panels['validation mIoU'].append((label, points))
+            for title, points in run.get('losses', {}).items():
+                panels.setdefault(title, []).append((label, points))
     png = curves(panels)
     if not png:
         raise SystemExit('No row has a curve to draw')
@@ -598,6 +623,8 @@ def main() -> None:
         )
     if args.report:
         report(path for path in args.paths if path.is_dir())
+    # a terminal may lack the dash
+    getattr(sys.stdout, 'reconfigure', dict)(errors='replace')
     records, notes = collect(dict.fromkeys(args.paths), args.validation)
     chosen = [
         record

@@ -9,8 +9,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         type=Path,
-        default=Path(__file__).parents[2] / 'docs/heads.md',
-        help='page to write',
+        default=Path('docs/heads.md'),
+        help='page to write. Default docs/heads.md',
     )
     return parser.parse_args()
 
