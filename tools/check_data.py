@@ -61,6 +61,7 @@ from mmseg_psmt.datasets.checks import (
     class_problems,
     ignore_problems,
     leaks,
+    lone_class_problems,
     metric_problems,
     photo_warnings,
     pipeline_problems,
@@ -344,17 +345,11 @@ def inspect(
     show_sizes(kind, dataset, scanned, model)
     if kind != 'unlabeled':
         classes = dataset.metainfo.get('classes')
-        if not classes:
-            problems.append(
-                f'The {kind} data set has no classes: give it '
-                'metainfo=dict(classes=..., palette=...)'
-            )
-        elif kind == 'labeled':
+        if classes and kind == 'labeled':
             show_classes(classes, scanned)
-        if model:
-            problems.add(
-                class_problems(class_heads(model.segmentor), kind, dataset)
-            )
+        heads = class_heads(model.segmentor) if model else {}
+        problems.add(class_problems(heads, kind, dataset))
+        problems.add(lone_class_problems(kind, dataset, scanned))
     return scanned
 
 
@@ -437,6 +432,8 @@ def check(cfg: Config, gpus: int, out: Path) -> Problems:
                     model.data_preprocessor,
                     model.one_pass,
                     patch_size(model.segmentor.backbone),
+                    scanned,
+                    validation,
                 )
             )
         sheet = draw(cfg, model, pairs)

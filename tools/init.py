@@ -99,7 +99,7 @@ from yapf.yapflib.yapf_api import FormatCode
 
 from mmseg_psmt.cli import command
 from mmseg_psmt.datasets import UnlabeledFolder
-from mmseg_psmt.datasets.images import reason
+from mmseg_psmt.datasets.images import depth, reason
 from mmseg_psmt.datasets.probes import GROUPS, moved, pixels, probe
 from mmseg_psmt.models.heads import refuse
 
@@ -597,8 +597,10 @@ def effect(step: dict, photo: dict) -> Tuple[str, Any]:
     return ('same', results) if len(seen) == 1 else ('colors', None)
 
 
-def photo_steps(cfg: Config, notes: List[str]) -> List[dict]:
-    """The labeled pipeline, as far as it suits photos without masks."""
+def photo_steps(
+    cfg: Config, notes: List[str]
+) -> Tuple[List[dict], np.ndarray]:
+    """The labeled pipeline, as far as it suits photos, and what it makes."""
     load, *steps = pipeline_of(cfg.train_dataloader.dataset)
     kept, colors, masks = [load], [], []
     image = noise(cfg)
@@ -616,6 +618,9 @@ def photo_steps(cfg: Config, notes: List[str]) -> List[dict]:
         does, results = effect(plain, photo)
         if does in ('moves', 'same'):
             kept.append(plain)
+            made = results['img']
+            if depth(made) != depth(image):
+                image = np.resize(made, (*image.shape[:2], *made.shape[2:]))
             photo = {**results, **start(image)}
         elif does == 'colors':
             colors.append(name)
@@ -638,7 +643,7 @@ def photo_steps(cfg: Config, notes: List[str]) -> List[dict]:
             'The strong view of the photos takes the place of '
             f'{", ".join(colors)}.'
         )
-    return kept
+    return kept, image
 
 
 def pad_size(cfg: Config) -> Optional[Tuple[int, int]]:
@@ -850,12 +855,17 @@ def set_evaluators(out: Written, cfg: Config) -> None:
 
 
 def set_data(
-    out: Written, cfg: Config, labeled: dict, images: Any, steps: List[dict]
+    out: Written,
+    cfg: Config,
+    labeled: dict,
+    images: Any,
+    steps: List[dict],
+    image: np.ndarray,
 ) -> None:
     name = 'photos'
     while name in cfg:
         name = f'my_{name}'
-    views, image = out.ref('psmt.unlabeled_views'), noise(cfg)
+    views = out.ref('psmt.unlabeled_views')
     if image.dtype != np.uint8 or image.shape[2:] != (3,):
         strong = ', '.join(map(out.literal, ANY_CHANNELS))
         views = f'dict({views}, strong=[{strong}])'
@@ -938,7 +948,7 @@ def convert(args: argparse.Namespace) -> Tuple[Written, Written]:
             changes[name] = new
             twin.notes.append(f'{name} measures mIoU, too.')
     labeled = cfg.train_dataloader.dataset
-    steps = photo_steps(cfg, out.notes)
+    steps, image = photo_steps(cfg, out.notes)
     first, *others = map(pipeline_of, leaves(labeled))
     if any(pipeline != first for pipeline in others):
         out.notes.append(
@@ -961,7 +971,7 @@ def convert(args: argparse.Namespace) -> Tuple[Written, Written]:
     set_imports_and_hooks(out, cfg)
     set_model(out, cfg, pad)
     set_evaluators(out, cfg)
-    set_data(out, cfg, labeled, images, steps)
+    set_data(out, cfg, labeled, images, steps, image)
     for written in (twin, out):
         if cfg.get('work_dir'):
             written.set('work_dir', repr(written.work_dir))

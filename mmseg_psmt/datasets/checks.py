@@ -6,9 +6,20 @@ from collections import defaultdict
 from functools import cache
 from hashlib import blake2b
 from io import BytesIO
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import (
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 import numpy as np
+import torch
 import torch.nn as nn
 from mmengine.dataset import pseudo_collate
 from mmengine.fileio import get
@@ -46,15 +57,22 @@ FAULTS = ('unread', 'pair', 'shape', 'ids')
 def class_problems(
     heads: Dict[str, nn.Module], kind: str, dataset: Dataset
 ) -> Iterator[str]:
-    """Heads that have not as many classes as a data set."""
-    classes = dataset.metainfo.get('classes')
-    for name, head in heads.items():
-        if classes is not None and head.num_classes != len(classes):
+    """Heads that have not as many classes as a data set, or a part of it."""
+    found = [tuple(x.metainfo.get('classes') or ()) for x in leaves(dataset)]
+    for classes in dict.fromkeys(found):
+        if not classes:
             yield (
-                f'{name}.num_classes is {head.num_classes}, but the '
-                f'{kind} data set has {len(classes)} classes: '
-                f'{tuple(classes)}. Change one of them'
+                f'The {kind} data set has no classes: give it '
+                'metainfo=dict(classes=..., palette=...)'
             )
+            continue
+        for name, head in heads.items():
+            if head.num_classes != len(classes):
+                yield (
+                    f'{name}.num_classes is {head.num_classes}, but the '
+                    f'{kind} data set has {len(classes)} classes: '
+                    f'{classes}. Change one of them'
+                )
 
 
 def image_file(info: dict) -> str:
@@ -165,21 +183,19 @@ def ignore_problems(
         labeled (Dataset): The labeled images.
         scanned (list[dict]): What :func:`scan` saw in them.
     """
-    masks = next(
-        (seen['ignored'] for seen in scanned if 'ignored' in seen), None
-    )
+    masks = _ignored(scanned)
     filled = fills(labeled)
     for name, head in heads.items():
         ignored = getattr(head, 'ignore_index', None)
         if ignored is None:
             continue
         remedy = f'{name}.ignore_index is {ignored}: set them alike'
-        if masks not in (None, ignored):
+        for value in masks - {ignored}:
             yield (
-                f'The labeled masks hold {masks}, their ignore_index, but '
+                f'The labeled masks hold {value}, their ignore_index, but '
                 f'{remedy}'
             )
-        if seg_pad_val not in (None, ignored):
+        if seg_pad_val not in (None, ignored, *range(head.num_classes)):
             yield (
                 'model.data_preprocessor.seg_pad_val pads masks with '
                 f'{seg_pad_val}, but {remedy}'
@@ -201,16 +217,45 @@ def metric_problems(
         ignored (Iterable[int]): ``ignore_index`` of each metric.
         scanned (list[dict]): What :func:`scan` saw in the validation.
     """
-    masks = next(
-        (seen['ignored'] for seen in scanned if 'ignored' in seen), None
-    )
+    masks = _ignored(scanned)
     for value in ignored:
-        if masks not in (None, value):
+        for other in masks - {value}:
             yield (
-                f'The validation masks hold {masks}, their ignore_index, '
+                f'The validation masks hold {other}, their ignore_index, '
                 f'but val_evaluator.ignore_index is {value}: set them '
                 'alike'
             )
+
+
+def _ignored(scanned: List[dict]) -> Set[int]:
+    return {seen['ignored'] for seen in scanned if 'ignored' in seen}
+
+
+def lone_class_problems(
+    kind: str, dataset: Dataset, scanned: List[dict]
+) -> Iterator[str]:
+    """Masks of one class and ignored pixels, as binary ones of 0 and 255.
+
+    Args:
+        kind (str): 'labeled' or 'validation', for messages.
+        dataset (Dataset): That of the masks.
+        scanned (list[dict]): What :func:`scan` saw in it.
+    """
+    ignored = _ignored(scanned)
+    ids = {i for seen in scanned for i in seen['pixels']} - ignored
+    classes = dataset.metainfo.get('classes') or ()
+    if len(ids) == 1 and ignored and len(classes) > 1:
+        (one,), value = ids, max(ignored)
+        yield (
+            f'All {kind} masks hold {one} ({_at(classes, one)}) and {value} '
+            f'alone, and {value} is ignored: nothing can be learned. If '
+            f'{value} is a class, as in binary masks of 0 and 255, save it '
+            f'as {1 - min(one, 1)}'
+        )
+
+
+def _at(names: Sequence[str], i: int) -> str:
+    return names[i] if i < len(names) else 'no class'
 
 
 def pipeline_problems(
@@ -235,40 +280,85 @@ def pipeline_problems(
         return
     yield from view_problems(pairs.unlabeled)
     yield from mask_problems(pairs.labeled)
-    step = fills(pairs.unlabeled, first=1).get(0)
-    if step:
-        yield (
-            f'{step} in the unlabeled pipeline fills masks with 0, so '
-            'that what it fills counts as image: have it fill them with '
-            '255 (seg_pad_val, or pad_val=dict(seg=255) of Pad)'
-        )
+    # ids that no class has tell those of the probe from what is filled
+    for value, step in fills(pairs.unlabeled, first=250).items():
+        if value <= pairs.num_classes:
+            yield (
+                f'{step} in the unlabeled pipeline fills masks with {value}, '
+                'so that what it fills counts as image: have it fill them '
+                'with 255 (seg_pad_val, or pad_val=dict(seg=255) of Pad)'
+            )
 
 
 LARGE = 2**26  # bytes of a batch that is looked at; as float32 four times
 
 
+def extremes(dataset: Dataset, scanned: Sequence[dict] = ()) -> List[int]:
+    """Entries by which a data set is known not to suit one batch.
+
+    Args:
+        dataset (Dataset): Any part.
+        scanned (Sequence[dict]): What :func:`scan` saw in it. What is empty
+            leaves the sizes that the entries tell.
+
+    Returns:
+        list[int]: The first image, those of the least and the greatest
+        height and width, and the first of each depth; at most 12.
+    """
+    entries = [info for _, info in infos(dataset)]
+    found, sizes, depths = {0: None}, {}, {}
+    for i, info in enumerate(entries[: len(dataset)]):
+        seen = {**info, **(scanned[i] if i < len(scanned) else {})}
+        if 'size' not in seen and 'height' in seen:
+            seen['size'] = seen['height'], seen['width']
+        if 'size' in seen:
+            sizes[i] = seen['size']
+        if seen.get('depth'):
+            depths.setdefault(seen['depth'], i)
+    for side in (0, 1) if sizes else ():
+        for extreme in min, max:
+            found[extreme(sizes, key=lambda i: sizes[i][side])] = None
+    return [*{**dict.fromkeys(depths.values()), **found}][:12]
+
+
 def batch_problems(
-    pairs: SemiSegDataset, preprocess: Callable, one_pass: bool, patch: int = 1
+    pairs: SemiSegDataset,
+    preprocess: Callable,
+    one_pass: bool,
+    patch: int = 1,
+    scanned: Optional[Dict[str, List[dict]]] = None,
+    validation: Optional[Dataset] = None,
 ) -> Iterator[str]:
-    """Reasons why a few pairs cannot be a batch.
+    """Reasons why some pairs, of extreme sizes, cannot be a batch.
 
     Args:
         pairs (SemiSegDataset): The images to train on.
         preprocess (Callable): ``data_preprocessor`` of the model.
         one_pass (bool): Whether labeled and unlabeled images are joined.
         patch (int): Pixels on the side of a patch of the backbone.
+        scanned (dict[str, list[dict]], optional): What :func:`scan` saw, by
+            the kind of images.
+        validation (Dataset, optional): Images to validate on.
     """
-    few, size = [], 0
+    scanned, few, size = scanned or {}, [], 0
+    chosen = [
+        extremes(getattr(pairs, kind), scanned.get(kind, ()))
+        for kind in ('labeled', 'unlabeled')
+    ]
     try:
-        while len(few) < 4 and size < LARGE:
+        while len(few) < max(4, *map(len, chosen)) and size < LARGE:
             i = len(few)
-            few.append(pairs[i % len(pairs.labeled), i % len(pairs), (0, i)])
+            labeled, unlabeled = (
+                part[i] if i < len(part) else i % num
+                for part, num in zip(chosen, (len(pairs.labeled), len(pairs)))
+            )
+            few.append(pairs[labeled, unlabeled, (0, i)])
             size += sum(view['inputs'].nbytes for view in few[-1].values())
         batch = preprocess(pseudo_collate(few), training=True)['inputs']
     except Exception as error:
         yield (
-            f'no batch can be made ({reason(error)}): fix the pipelines '
-            'or model.data_preprocessor'
+            f'no batch can be made ({reason(error)}{_unlike(few)}): fix the '
+            'pipelines or model.data_preprocessor'
         )
         return
     shapes = [tuple(batch[name].shape[1:]) for name in ('labeled', 'strong')]
@@ -287,13 +377,58 @@ def batch_problems(
             f'{shapes[1][0]}: load both alike, by color_type of '
             'LoadImageFromFile'
         )
-    elif one_pass and shapes[0] != shapes[1]:
+        return
+    if one_pass and shapes[0] != shapes[1]:
         sizes = ['{} x {}'.format(*shape[1:]) for shape in shapes]
         yield (
             f'Labeled images enter the model as {sizes[0]}, unlabeled as '
             f'{sizes[1]}, but model.one_pass joins them: give both '
             'pipelines the same crop_size, or set model.one_pass=False'
         )
+    views = [item[name] for item in few for name in ('labeled', 'weak')]
+    if validation is not None:
+        views += [
+            validation[i]
+            for i in extremes(validation, scanned.get('validation', ()))[:4]
+        ]
+    yield from _depths(views)
+
+
+def _unlike(few: List[dict]) -> str:
+    """Two images of one view that leave a pipeline in other shapes."""
+    for name in few[0] if few else ():
+        first, *others = (item[name] for item in few)
+        for other in others:
+            if other['inputs'].shape != first['inputs'].shape:
+                words = (
+                    f'{x["data_samples"].img_path} is '
+                    f'{" x ".join(map(str, x["inputs"].shape))}'
+                    for x in (first, other)
+                )
+                return f'; in view {name!r} {", ".join(words)}'
+    return ''
+
+
+def _depths(views: Sequence[dict]) -> Iterator[str]:
+    """Images whose numbers mean other grays than those of the first do."""
+
+    def kind(view: dict) -> Tuple[int, torch.dtype]:
+        return len(view['inputs']), view['inputs'].dtype
+
+    # of floats nobody knows the range
+    whole = [x for x in views if not x['inputs'].dtype.is_floating_point]
+    for view in whole:
+        if kind(view) != kind(whole[0]):
+            words = (
+                f'{x["data_samples"].img_path} enters with {kind(x)[0]} '
+                f'channels in {str(kind(x)[1]).removeprefix("torch.")}'
+                for x in (whole[0], view)
+            )
+            yield (
+                f'{", but ".join(words)}: load all images alike, by '
+                'color_type of LoadImageFromFile, or convert the files'
+            )
+            return
 
 
 MASK_NAMES = re.compile(
@@ -450,19 +585,22 @@ def scan(
         read (Callable): :func:`read` or :func:`load`.
 
     Returns:
-        dict: ``size`` of the image, ``pixels`` of each id in the mask and the
-        id that is ``ignored`` in there, as far as they are known; else a
-        message in ``unread``, if a file cannot be read, ``pair``, if the mask
-        may not be that of the image as it is loaded, ``shape``, if it has not
-        the size of the image, or ``ids``, if some are no class.
+        dict: ``size`` and ``depth`` of the image, ``pixels`` of each id in
+        the mask and the id that is ``ignored`` in there, as far as they are
+        known; else a message in ``unread``, if a file cannot be read,
+        ``pair``, if the mask may not be that of the image as it is loaded,
+        ``shape``, if it has not the size of the image, or ``ids``, if some
+        are no class.
     """
     seen, path = dict(pixels={}), info['img_path']
     if isinstance(leaf, UnlabeledFolder):  # it has been decoded
-        return dict(seen, size=(info['height'], info['width']))
+        return dict(
+            seen, size=(info['height'], info['width']), depth=info['depth']
+        )
     try:
         way = turned(leaf, info)
         loaded = read(leaf, info)
-        seen['size'] = loaded['size']
+        seen['size'], seen['depth'] = loaded['size'], loaded['depth']
         mask = loaded.get('gt_seg_map')
         cut = mask is not None and is_cut(leaf, info)
     except Exception as error:
@@ -588,7 +726,9 @@ def scan_all(
             [
                 (
                     steps,
+                    type(leaf).__qualname__,
                     leaf.metainfo.get('classes'),
+                    leaf.label_map,
                     leaf.ignore_index,
                     leaf.reduce_zero_label,
                 )

@@ -14,13 +14,16 @@ from mmengine.dataset import Compose
 from mmengine.fileio import get
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from ..options import missing_module
 from ..randomness import seeded
 from .transforms.multi_view import nested
 from .transforms.photo_mask import PhotoMask
+
+# An image may carry a long text, which Pillow takes for an attack.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**28
 
 
 def leaves(dataset: Dataset) -> Iterator[Dataset]:
@@ -94,19 +97,20 @@ def read(leaf: BaseSegDataset, info: dict) -> dict:
         info (dict): The entry.
 
     Returns:
-        dict: Results with ``gt_seg_map``, if the pipeline makes one, and
-        ``size``, the height and width of the image as it was loaded.
+        dict: Results with ``gt_seg_map``, if the pipeline makes one, and of
+        the image as it was loaded ``size``, its height and width, and
+        ``depth``, see :func:`depth`.
 
     Raises:
         Exception: Whatever PIL or the transforms raise for a broken file.
     """
-    results, size = copy.deepcopy(info), None
+    results, size, kind = copy.deepcopy(info), None, None
     with verified(leaf, info):
         for step in leaf.pipeline.transforms[: loading(leaf)]:
             results = step(results)
             if size is None and 'img' in results:
-                size = results['img'].shape[:2]
-    return {**results, 'size': size}
+                size, kind = results['img'].shape[:2], depth(results['img'])
+    return {**results, 'size': size, 'depth': kind}
 
 
 def load(leaf: BaseSegDataset, info: dict) -> dict:
@@ -119,7 +123,7 @@ def load(leaf: BaseSegDataset, info: dict) -> dict:
 
 def _load(leaf: BaseSegDataset, info: dict) -> Tuple[dict, int]:
     results = copy.deepcopy(info)
-    loaded, size, steps = {}, None, 1
+    loaded, size, kind, steps = {}, None, None, 1
     with seeded((0,)):
         for number, step in enumerate(leaf.pipeline.transforms, 1):
             has_mask = 'gt_seg_map' in loaded
@@ -139,13 +143,14 @@ def _load(leaf: BaseSegDataset, info: dict) -> Tuple[dict, int]:
             if has_mask and not np.array_equal(results['img'], loaded['img']):
                 break
             if size is None:
-                size, steps = results['img'].shape[:2], number
+                size, kind = results['img'].shape[:2], depth(results['img'])
+                steps = number
             elif not np.array_equal(
                 results.get('gt_seg_map'), loaded.get('gt_seg_map')
             ):
                 steps = number
             loaded = results
-    return {**loaded, 'size': size}, steps
+    return {**loaded, 'size': size, 'depth': kind}, steps
 
 
 class Budget:
@@ -204,7 +209,13 @@ def verified(leaf: BaseSegDataset, info: dict) -> Iterator[None]:
         yield
 
 
-def decode(leaf: BaseSegDataset, info: dict) -> Tuple[int, int]:
+def depth(image: np.ndarray) -> str:
+    """Channels and type of an image (H, W) or (H, W, C), to be read."""
+    channels = image.shape[2] if image.ndim == 3 else 1
+    return f'{channels} channel{"s" * (channels > 1)} in {image.dtype}'
+
+
+def decode(leaf: BaseSegDataset, info: dict) -> np.ndarray:
     """Load an image in full, as the pipeline of its data set will.
 
     Args:
@@ -212,14 +223,13 @@ def decode(leaf: BaseSegDataset, info: dict) -> Tuple[int, int]:
         info (dict): With ``img_path``.
 
     Returns:
-        tuple[int, int]: Height and width in pixels, as loaded.
+        np.ndarray: The image, (H, W) or (H, W, C).
 
     Raises:
         Exception: Whatever PIL or the loader raise for a broken image.
     """
     with verified(leaf, info):
-        image = leaf.pipeline.transforms[0](dict(info))['img']
-    return image.shape[:2]
+        return leaf.pipeline.transforms[0](dict(info))['img']
 
 
 @cache

@@ -10,8 +10,11 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import cv2
 import mmcv
 import mmseg
+import PIL
 
 from .images import in_threads
+
+VERSION = 1  # of the findings; another one forgets them
 
 
 class Memory:
@@ -29,7 +32,7 @@ class Memory:
 
     def __init__(self, *about: Any):
         text = repr(
-            (about, cv2.__version__, mmcv.__version__, mmseg.__version__)
+            (about, VERSION, *(x.__version__ for x in (cv2, PIL, mmcv, mmseg)))
         )
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
         root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ..randomness import seeded
-from .images import loading, reason, source
+from .images import depth, loading, reason, source
 from .transforms.multi_view import MultiView, nested
 from .transforms.photo_mask import PhotoMask
 
@@ -337,13 +337,6 @@ def _size(start: dict) -> Tuple[int, int]:
     return max(1, int(height * shrink)), max(1, int(width * shrink))
 
 
-def _depth(image: np.ndarray) -> str:
-    channels = image.shape[2] if image.ndim == 3 else 1
-    return (
-        f'images of {channels} channel{"s" * (channels > 1)} in {image.dtype}'
-    )
-
-
 def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
     """Transforms that fail, or do not know the depth of the images.
 
@@ -361,7 +354,7 @@ def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
                 run(steps, start, seed)
             except StepError as error:
                 faults[name_of(error.step)] = (
-                    f'fails on {_depth(start["img"])} '
+                    f'fails on images loaded as {depth(start["img"])} '
                     f'({reason(error.error)}): take it out, fix it, or put '
                     'one in its place that suits such images'
                 )
@@ -381,8 +374,9 @@ def step_problems(kind: str, dataset: Dataset) -> Iterator[str]:
                     faults.setdefault(
                         name_of(step),
                         (
-                            f'makes noise of {_depth(start["img"])}, or cuts '
-                            'them off: it is made for 8 bits. Take it out, or '
+                            'makes noise of images loaded as '
+                            f'{depth(start["img"])}, or cuts them off: it is '
+                            'made for 8 bits. Take it out, or '
                             'convert the images to 8 bits before it'
                         ),
                     )
@@ -542,11 +536,10 @@ def fills(dataset: Dataset, first: int = 0) -> Dict[int, str]:
     """
     found = {}
     for _, steps, start in routes(dataset):
-        for seed in range(4):
+        for seed in range(64):  # what happens in one image of 20 is seen
+            size = _size(start) if seed < 4 else SMALL
             try:
-                done = run(
-                    steps, probe(start, _size(start), seed, first, 2), seed
-                )
+                done = run(steps, probe(start, size, seed, first, 2), seed)
             except StepError:
                 continue
             for view, step, results in done:

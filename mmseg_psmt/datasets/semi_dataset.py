@@ -1,10 +1,12 @@
 """Labeled and unlabeled images side by side."""
 
+import logging
 import os.path as osp
-from typing import Dict, Iterator, Tuple, Union
+from typing import Dict, Iterator, List, Tuple, Union
 
 from mmengine.dataset import ConcatDataset, RepeatDataset
-from mmengine.fileio import exists, isdir, isfile
+from mmengine.fileio import exists, isdir, isfile, list_dir_or_file
+from mmengine.logging import print_log
 from mmseg.datasets import MultiImageMixDataset
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
@@ -121,9 +123,9 @@ class SemiSegDataset(Dataset):
             )
             raise RuntimeError(
                 f'{files} of the {kind} images fails in the pipeline '
-                f'({reason(error)}): if a file is missing or broken, restore '
-                'it and go on with --resume; tools/check_data.py CONFIG '
-                'reads every file'
+                f'({reason(error)}): restore what is missing or broken, or '
+                'fix the pipeline, and go on with --resume; '
+                'tools/check_data.py CONFIG reads every file'
             ) from error
 
 
@@ -195,10 +197,38 @@ def build_part(kind: str, cfg: Union[dict, Dataset]) -> Dataset:
                 f'The {kind} list {source(leaf)} is not UTF-8 text ({error}): '
                 'save it as such'
             ) from error
+        others = _other_suffixes(leaf)
         if not found:
-            raise ValueError(f'The {kind} list {source(leaf)} names no image')
+            raise ValueError(
+                f'The {kind} list {source(leaf)} names no image'
+                + (f' that ends in {leaf.img_suffix!r}' if others else '')
+            )
+        if others:
+            print_log(
+                f'{len(others)} images in {source(leaf)} do not end in '
+                f'{leaf.img_suffix!r} and are left out, such as {others[0]}. '
+                'Rename them, or give them a data set with their img_suffix',
+                logger='current',
+                level=logging.WARNING,
+            )
     dataset.full_init()
     return dataset
+
+
+def _other_suffixes(leaf: Dataset) -> List[str]:
+    """Images in the folder of a data set that its suffix leaves out."""
+    folder = leaf.data_prefix.get('img_path') or ''
+    if leaf.ann_file and isfile(leaf.ann_file, leaf.backend_args):
+        return []
+    if not osp.isdir(folder):
+        return []
+    # those of other kinds may be masks
+    suffix = leaf.img_suffix.lower()
+    return sorted(
+        name
+        for name in list_dir_or_file(folder, list_dir=False, recursive=True)
+        if name.lower().endswith(suffix) and not name.endswith(leaf.img_suffix)
+    )
 
 
 def _check_files(kind: str, dataset: Dataset) -> None:

@@ -15,7 +15,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..options import require
-from .images import decode, reads_masks, reason
+from .images import decode, depth, reads_masks, reason
 from .memory import Memory
 from .transforms.multi_view import nested
 
@@ -245,10 +245,11 @@ class UnlabeledFolder(BaseSegDataset):
 
     def _look_at(self, info: dict) -> dict:
         try:
-            height, width = decode(self, info)
+            image = decode(self, info)
         except Exception as error:  # decoders raise whatever they like
             return dict(fault=reason(error))
-        return dict(height=height, width=width)
+        height, width = image.shape[:2]
+        return dict(height=height, width=width, depth=depth(image))
 
 
 def _suffix(path: str) -> str:

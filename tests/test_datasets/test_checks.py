@@ -1,5 +1,6 @@
 """What can be wrong with data, each kind with members of its own."""
 
+import logging
 import shutil
 import threading
 import time
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS, TRANSFORMS
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from pipelines import (
     COLORS,
     CROP,
@@ -32,14 +33,17 @@ from mmseg_psmt.datasets.checks import (
     FAULTS,
     agreement_problems,
     batch_problems,
+    class_problems,
     ignore_problems,
     leaks,
+    lone_class_problems,
     metric_problems,
     photo_warnings,
     scan_all,
 )
 from mmseg_psmt.datasets.images import Budget, in_threads
 from mmseg_psmt.datasets.probes import step_problems, view_problems
+from mmseg_psmt.datasets.semi_dataset import build_part
 from mmseg_psmt.models import SemiSegDataPreProcessor
 from mmseg_psmt.options import did_you_mean
 
@@ -139,6 +143,7 @@ def test_ignored_ids_are_compared_with_every_head(root, tmp_path):
     assert not found(decode_head=254, pad=254)
     (problem,) = found(decode_head=254, pad=255)
     assert 'seg_pad_val' in problem and '255' in problem
+    assert not found(decode_head=254, pad=0)  # padding that is a class
     plain = built(root)
     assert not found(
         decode_head=0, dataset=plain, scanned=scan_all('labeled', plain)
@@ -169,6 +174,167 @@ def test_crops_are_compared_where_images_are_joined(root):
     padded = SemiSegDataPreProcessor(size=(64, 64))
     assert not [*batch_problems(dataset, padded, one_pass=True)]
     assert not [*batch_problems(dataset, exact, one_pass=False)]
+
+
+RAW = dict(LOAD, color_type='unchanged')
+CONVERT = {
+    'gray': lambda image: image.convert('L'),
+    'alpha': lambda image: image.convert('RGBA'),
+    'deep': lambda image: Image.fromarray(
+        np.asarray(image.convert('L')).astype(np.uint16) * 256
+    ),
+}
+
+
+def change_image(path, kind):
+    image = CONVERT[kind](Image.open(path).convert('RGB'))
+    image.save(path)
+
+
+def of_batches(data, size=(64, 64), validation=None, **options):
+    """What a training of these parts would be told."""
+    dataset = pairs(data, **options)
+    scanned = dict(labeled=scan_all('labeled', dataset.labeled))
+    if validation is not None:
+        scanned['validation'] = scan_all('validation', validation)
+    return [
+        *batch_problems(
+            dataset,
+            SemiSegDataPreProcessor(size=size),
+            False,
+            1,
+            scanned,
+            validation,
+        )
+    ]
+
+
+@pytest.mark.parametrize('kind', ['gray', 'alpha'])
+@pytest.mark.parametrize('part', ['labeled', 'unlabeled'])
+def test_an_image_of_other_channels_is_named(root, tmp_path, part, kind):
+    data = copy_of(root, tmp_path)
+    change_image(data / 'images/f.png', kind)  # the last of six
+    mixed = dict(
+        labeled=stock(data, [RAW, MASK, CROP, PACK]),
+        unlabeled=folder(data, [RAW, CROP, views()]),
+    )
+    assert of_batches(data) == []  # loaded as three channels
+    (problem,) = of_batches(data, **{part: mixed[part]})
+    assert 'images/f.png is ' in problem
+
+
+def test_an_image_of_other_depth_is_named(root, tmp_path):
+    data = copy_of(root, tmp_path)
+    for name in 'abcdef':
+        change_image(data / f'images/{name}.png', 'gray')
+    unlabeled = folder(data, [RAW, CROP, views()])
+    labeled = stock(data, [RAW, MASK, CROP, PACK])
+    both = dict(labeled=labeled, unlabeled=unlabeled)
+    assert of_batches(data, **both) == []
+    change_image(data / 'images/f.png', 'deep')
+    (problem,) = of_batches(data, **both)
+    assert 'f.png enters with 1 channels in uint16' in problem
+    assert 'in uint8' in problem
+
+
+def test_the_validation_is_as_deep_as_the_training(root):
+    gray = dict(LOAD, color_type='grayscale')
+    (problem,) = of_batches(root, validation=built(root, [gray, MASK, PACK]))
+    assert '3 channels' in problem and '1 channels' in problem
+    assert not of_batches(root, validation=built(root, [LOAD, MASK, PACK]))
+    # of floats nobody knows the range
+    floats = dict(LOAD, to_float32=True)
+    assert not of_batches(root, validation=built(root, [floats, MASK, PACK]))
+
+
+@pytest.mark.parametrize('size', [(40, 100), (90, 50), (200, 100)])
+def test_an_image_of_another_size_is_named(root, tmp_path, size):
+    data = copy_of(root, tmp_path)
+    path = data / 'images/f.png'
+    Image.open(path).resize(size[::-1]).save(path)
+    whole = folder(data, [LOAD, views()])
+    labeled = stock(data, [LOAD, MASK, CROP, PACK], ann_file='five.txt')
+    (data / 'five.txt').write_text('a\nb\nc\nd\ne')
+    (problem,) = of_batches(data, None, labeled=labeled, unlabeled=whole)
+    assert 'f.png is 3 x {} x {}'.format(*size) in problem
+    fits = (200, 200)
+    assert not of_batches(data, fits, labeled=labeled, unlabeled=whole)
+
+
+def test_masks_of_zero_and_255_are_named(root, tmp_path):
+    data = copy_of(root, tmp_path)
+    for name in 'abcdef':
+        repaint(
+            data / f'masks/{name}.png', lambda ids: np.where(ids > 0, 255, 0)
+        )
+
+    def found(dataset):
+        scanned = scan_all('labeled', dataset)
+        return [*lone_class_problems('labeled', dataset, scanned)]
+
+    (problem,) = found(built(data))
+    assert '0 (ground) and 255 alone' in problem and 'save it as 1' in problem
+    assert not found(built(root))
+    repaint(data / 'masks/a.png', lambda ids: np.where(ids > 0, 1, 0))
+    assert not found(built(data))  # a second class
+
+
+def test_each_labeled_part_is_compared(root, tmp_path):
+    data = copy_of(root, tmp_path)
+    repaint(data / 'masks/a.png', lambda ids: np.where(ids == 2, 254, ids))
+    repaint(data / 'masks/b.png', lambda ids: np.where(ids == 2, 255, ids))
+    for name, ignored in ('a', 254), ('b', 255):
+        (data / f'{name}.txt').write_text(name)
+    both = DATASETS.build(
+        dict(
+            type='ConcatDataset',
+            datasets=[
+                stock(data, [LOAD, MASK], ann_file='b.txt'),
+                stock(data, [LOAD, MASK], ann_file='a.txt', ignore_index=254),
+            ],
+        )
+    )
+    (problem,) = ignore_problems(
+        heads(decode_head=255), None, both, scan_all('labeled', both)
+    )
+    assert 'hold 254' in problem
+    both.datasets[1]._metainfo = dict(classes=('disc', 'ground'))
+    (problem,) = class_problems(heads(decode_head=255), 'labeled', both)
+    assert "2 classes: ('disc', 'ground')" in problem
+    both.datasets[1]._metainfo = {}
+    (problem,) = class_problems(heads(decode_head=255), 'labeled', both)
+    assert 'no classes' in problem
+
+
+def test_images_that_the_suffix_leaves_out_are_named(
+    root, tmp_path, caplog, monkeypatch
+):
+    data = copy_of(root, tmp_path)
+    logger = logging.getLogger('mmengine')
+    monkeypatch.setattr(
+        'mmengine.logging.MMLogger.get_current_instance', lambda: logger
+    )
+    build_part('labeled', stock(data, [LOAD, MASK, PACK]))
+    assert not caplog.text
+    for name in 'ab':
+        (data / f'images/{name}.png').rename(data / f'images/{name}.PNG')
+    dataset = build_part('labeled', stock(data, [LOAD, MASK, PACK]))
+    assert len(dataset) == 4
+    assert '2 images' in caplog.text and 'a.PNG' in caplog.text
+    for name in 'cdef':
+        (data / f'images/{name}.png').unlink()
+    with pytest.raises(ValueError, match="no image that ends in '.png'"):
+        build_part('labeled', stock(data, [LOAD, MASK, PACK]))
+
+
+def test_an_image_may_carry_a_long_text(root, tmp_path):
+    data = copy_of(root, tmp_path)
+    text = PngImagePlugin.PngInfo()
+    text.add_text('XML:com.adobe.xmp', 'x' * 2**21, zip=True)
+    path = data / 'images/a.png'
+    Image.open(path).save(path, pnginfo=text)
+    assert not faults(built(data))
+    assert len(DATASETS.build(folder(data, [LOAD, CROP, views()]))) == 6
 
 
 def test_channels_are_compared(root):

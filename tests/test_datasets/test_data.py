@@ -67,7 +67,8 @@ def check(root, num_classes=2, labeled=None, validate=True):
     """Run DataCheckHook as a runner would before its first iteration."""
     model = nn.Module()
     model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
-    model.segmentor = nn.Module()
+    model.one_pass, model.segmentor = False, nn.Module()
+    model.segmentor.backbone = nn.Identity()
     model.segmentor.decode_head = nn.Identity()
     model.segmentor.decode_head.num_classes = 2
     model.segmentor.auxiliary_head = nn.ModuleList([nn.Identity()])

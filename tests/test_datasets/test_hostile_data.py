@@ -257,7 +257,7 @@ def test_a_name_with_a_space_is_not_cut(root):
     [
         (b'\xef\xbb\xbfmy\n', 'without a byte order mark'),
         (b'my\n\nphoto\n', 'blank line'),
-        ('my\n'.encode('utf-16'), 'no UTF-8'),
+        ('my\n'.encode('utf-16'), 'not UTF-8'),
         (b'folder\n', 'folder.png is not a file'),
     ],
 )
@@ -308,7 +308,8 @@ def problems_of(dataset, unlabeled):
     """What stops a training, and what tools/check_data.py says."""
     model = nn.Module()
     model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
-    model.segmentor = nn.Identity()
+    model.one_pass, model.segmentor = False, nn.Identity()
+    model.segmentor.backbone = nn.Identity()
     runner = SimpleNamespace(
         model=model,
         val_loop=None,
@@ -510,7 +511,8 @@ def test_a_broken_validation_is_found_before_the_training(
 ):
     model = nn.Module()
     model.data_preprocessor = SemiSegDataPreProcessor(size_divisor=1)
-    model.segmentor = nn.Identity()
+    model.one_pass, model.segmentor = False, nn.Identity()
+    model.segmentor.backbone = nn.Identity()
     runner = SimpleNamespace(
         model=model,
         val_loop=SimpleNamespace(evaluator=None),

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
+from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
@@ -45,16 +46,18 @@ def calls(monkeypatch):
     return names
 
 
-def masked(root, classes=('a', 'b'), pipeline=LOADING):
-    return DATASETS.build(
+def masked(root, classes=('a', 'b'), pipeline=LOADING, **options):
+    dataset = DATASETS.build(
         dict(
-            type='BaseSegDataset',
+            type=options.pop('type', 'BaseSegDataset'),
             data_root=str(root),
             pipeline=pipeline,
             data_prefix=dict(img_path='images', seg_map_path='masks'),
             metainfo=dict(classes=classes, palette=[[0] * 3] * len(classes)),
         )
     )
+    vars(dataset).update(options)
+    return dataset
 
 
 def photos(root):
@@ -72,6 +75,10 @@ def check(root, **options):
 
 
 LOOKS = dict(masks=check, photos=photos)
+
+
+class OtherDataset(BaseSegDataset):
+    """One of a user, which may read other masks."""
 
 
 @pytest.mark.parametrize('look', LOOKS)
@@ -123,6 +130,8 @@ def test_faults_are_found_each_time(root, calls, look):
     'options',
     [
         dict(classes=('a', 'b', 'c')),
+        dict(type=OtherDataset),
+        dict(label_map={1: 0}),
         dict(
             pipeline=[
                 dict(type='LoadImageFromFile', to_float32=True),

@@ -346,14 +346,17 @@ def test_a_transform_that_knows_of_no_masks_still_works(root):
     'step',
     [
         dict(type='RandomRotate', prob=1.0, degree=40.0, seg_pad_val=0),
+        dict(type='RandomRotate', prob=0.1, degree=40.0, seg_pad_val=0),
+        dict(type='RandomRotate', prob=1.0, degree=40.0, seg_pad_val=2),
         dict(type='Pad', size=(200, 200), pad_val=dict(img=0, seg=0)),
     ],
-    ids=lambda step: step['type'],
+    ids=lambda step: f'{step["type"]} {step.get("prob")}',
 )
 def test_a_fill_that_passes_for_image_is_named(root, step):
     found = problems(root, unlabeled=folder(root, [LOAD, step, views()]))
     assert len(found) == 1 and found[0].startswith(step['type'])
-    assert 'with 0' in found[0] and '255' in found[0]
+    value = step.get('seg_pad_val', 0)
+    assert f'with {value}' in found[0] and '255' in found[0]
 
 
 def mixed(dataset, *steps):

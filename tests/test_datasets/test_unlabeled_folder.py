@@ -369,7 +369,7 @@ def test_no_image_is_decoded_twice(photos, monkeypatch):
 
     def decode(leaf, info):
         seen.append(Path(info['img_path']).stem)
-        return 1, 1
+        return np.zeros((1, 1, 3), np.uint8)
 
     monkeypatch.setattr(unlabeled_folder, 'decode', decode)
     part = dict(type='ConcatDataset', datasets=[UNLABELED])

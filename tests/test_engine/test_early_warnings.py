@@ -414,6 +414,22 @@ def test_confidence_that_never_rose():
     assert not warnings_of(hook, runner, equal(14), equal(700))  # not fallen
 
 
+def test_one_remedy_at_a_time():
+    """Where hardly a pixel is confident, no class is, either."""
+    hook, runner = begin()
+    (low,) = warnings_of(hook, runner, FULL[:6] + [1], [10000] * 7)
+    assert '% of the unlabeled pixels were confident' in low
+
+
+def test_an_ignored_class_is_not_labeled():
+    hook, runner = begin()
+    head = runner.model.segmentor.decode_head
+    assert warnings_of(hook, runner, [0] + [100] * 6)
+    hook.labels.zero_()
+    head.ignore_index = 0
+    assert not warnings_of(hook, runner, [0] + [100] * 6)
+
+
 def test_nearly_all_pseudo_labels_are_one_class():
     hook, runner = begin()
     rare = [1, 1, 1, 1, 1, 1, 6]
@@ -702,6 +718,9 @@ def of_rank(rank, folder):
         warmup_iters=0,
         given=dict(warmup_iters=None),
         out_channels=2,
+        segmentor=SimpleNamespace(
+            decode_head=SimpleNamespace(ignore_index=255)
+        ),
         teachers=[None],
         consistency=SimpleNamespace(threshold=0.6),
         ramp_iters=0,

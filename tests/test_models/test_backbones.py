@@ -572,8 +572,12 @@ def test_patches(backbone, size):
 
 def test_crops_that_are_no_patches_are_refused():
 
+    class Images(list):
+        def get_data_info(self, index):
+            return {}
+
     class Pairs:
-        labeled = [0]
+        labeled = unlabeled = Images([0])
 
         def __len__(self):
             return 1
@@ -581,7 +585,7 @@ def test_crops_that_are_no_patches_are_refused():
         def __getitem__(self, index):
             return {
                 view: dict(inputs=torch.zeros(3, 60, 45))
-                for view in ('labeled', 'strong')
+                for view in ('labeled', 'weak', 'strong')
             }
 
     def preprocess(data, training):

@@ -779,6 +779,19 @@ model = dict(
     assert built(semi)[1][0, 0, (0, 0)]['strong']['inputs'].shape[0] == 1
 
 
+def test_images_that_a_transform_makes_floats(project):
+    semi, *_, said = converted(
+        """
+steps = [x for x in _base_.train_pipeline if 'Photo' not in x.type]
+steps.insert(2, dict(type='Rerange', min_value=0, max_value=255))
+train_dataloader = dict(dataset=dict(pipeline=steps))
+""",
+        check=True,
+    )
+    assert '\nfit\n' in said and 'neither saturation nor hue' in said
+    assert 'Rerange' in kinds(semi.train_dataloader.dataset.unlabeled.pipeline)
+
+
 def test_what_is_no_file_is_refused_with_what_to_do(project):
     status, said = run('mmseg::unet/unet.py', '--unlabeled', 'photos')
     assert status == 1

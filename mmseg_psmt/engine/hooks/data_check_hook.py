@@ -15,6 +15,7 @@ from ...datasets.checks import (
     class_problems,
     ignore_problems,
     leaks,
+    lone_class_problems,
     metric_problems,
     pipeline_problems,
     scan_all,
@@ -89,6 +90,8 @@ def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
         parts['labeled'],
         scanned['labeled'],
     )
+    for kind, part in parts.items():
+        yield from lone_class_problems(kind, part, scanned[kind])
     if 'validation' in parts:
         evaluator = getattr(runner.val_loop, 'evaluator', None)
         metrics = getattr(evaluator, 'metrics', [])
@@ -105,10 +108,16 @@ def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
 def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
     """Problems of the pipelines."""
     model, pairs = unwrap(runner), runner.train_dataloader.dataset
-    problems = [*pipeline_problems(pairs, parts.get('validation'))]
+    validation = parts.get('validation')
+    problems = [*pipeline_problems(pairs, validation)]
     yield from problems or batch_problems(
         pairs,
         model.data_preprocessor,
         model.one_pass,
         patch_size(model.segmentor.backbone),
+        {
+            kind: scan_all(kind, part, remember=True)
+            for kind, part in parts.items()
+        },
+        validation,
     )

@@ -102,7 +102,9 @@ class EarlyWarningHook(Hook):
     ) -> None:
         model = unwrap(runner)
         self.labels += label_counts(
-            data_batch['labeled']['data_samples'], len(self.labels)
+            data_batch['labeled']['data_samples'],
+            len(self.labels),
+            tapped_head(model.segmentor).ignore_index,
         )
         done = runner.iter + 1 - self.start
         if done > 0 and done % self.span == 0:
@@ -130,20 +132,23 @@ class EarlyWarningHook(Hook):
         all_reduce(labels)
         sure, unsure = counts.cpu().double()
         span = f'in the last {self.span} iterations'
-        yield from _confidence_problems(
+        unsure_all = _confidence_problems(
             runner,
             model,
             span,
             (sure.sum() / (sure + unsure).sum().clamp(min=1)).item(),
         )
         names = _class_names(runner, len(sure))
-        yield from _share_problems(
+        by_class = _share_problems(
             runner,
             model,
             span,
             names,
             *map(_shares, (sure, sure + unsure, labels)),
         )
+        # where hardly a pixel is confident no class is, either
+        problems, classes = [*unsure_all], [*by_class]
+        yield from problems or classes
 
 
 def tenth(runner: Runner) -> int:
@@ -217,7 +222,9 @@ def too_short(labeled: int, batch: int, max_iters: int) -> Iterator[str]:
         )
 
 
-def label_counts(samples: Sequence, num_classes: int) -> Tensor:
+def label_counts(
+    samples: Sequence, num_classes: int, ignore_index: int = 255
+) -> Tensor:
     """Labeled pixels of each class, one in 16 of them.
 
     Shares need no more, and the training waits for it.
@@ -225,6 +232,7 @@ def label_counts(samples: Sequence, num_classes: int) -> Tensor:
     Args:
         samples (Sequence[SegDataSample]): With masks (1, H, W).
         num_classes (int): Greater ids are ignored.
+        ignore_index (int): So is this one.
 
     Returns:
         Tensor: Shape (num_classes,).
@@ -232,7 +240,8 @@ def label_counts(samples: Sequence, num_classes: int) -> Tensor:
     ids = torch.cat(
         [sample.gt_sem_seg.data[..., ::4, ::4].flatten() for sample in samples]
     ).long()
-    return ids[ids < num_classes].bincount(minlength=num_classes)
+    counted = (ids < num_classes) & (ids != ignore_index)
+    return ids[counted].bincount(minlength=num_classes)
 
 
 def _confidence_problems(
@@ -318,11 +327,17 @@ def _share_problems(
                 f'photos hardly show it, {cause}'
             )
     absent = (labels == 0) & (found == 0)
-    if absent.any():
-        each = ', '.join(name for name, no in zip(names, absent) if no)
+    ignored = tapped_head(model.segmentor).ignore_index
+    each = [
+        name
+        for i, (name, no) in enumerate(zip(names, absent))
+        if no and i != ignored
+    ]
+    if each:
         yield (
-            f'neither the labels nor the pseudo labels {span} hold {each},'
-            ' which cannot be learned so. Label images that show it'
+            f'neither the labels, of which one pixel in 16 counts, nor the '
+            f'pseudo labels {span} hold {", ".join(each)}, which cannot be '
+            'learned so. Label images that show it'
         )
 
 
