@@ -305,7 +305,7 @@ def test_the_index_names_every_config_of_the_paper():
         published = f'{published:.2f}' if published else '–'
         assert (
             f'| [{name}]({name}.py) | {about.data} | {about.protocol} | '
-            f'{about.method} | {published} | not run |'
+            f'{about.method} | {published} |\n'
         ) in page
 
 
