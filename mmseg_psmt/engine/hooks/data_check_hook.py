@@ -1,6 +1,6 @@
 """Refuses data that would spoil a training, before its first iteration."""
 
-from typing import Dict, Iterator
+from typing import Dict, Iterator, List
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
@@ -42,9 +42,10 @@ class DataCheckHook(Hook):
         parts = dict(labeled=pairs.labeled)
         if runner.val_loop is not None:
             parts['validation'] = runner.val_dataloader.dataset
+        scanned: Dict[str, List[dict]] = {}
         # each needs data that are fit for those before
         for find in (of_lists, of_files, of_pipelines):
-            problems = [*find(runner, parts)]
+            problems = [*find(runner, parts, scanned)]
             if problems:
                 more = len(problems) - 1
                 raise ValueError(
@@ -58,7 +59,9 @@ class DataCheckHook(Hook):
                 )
 
 
-def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
+def of_lists(
+    runner: Runner, parts: Dict[str, Dataset], scanned: dict
+) -> Iterator[str]:
     """Problems found without reading the files."""
     heads = class_heads(unwrap(runner).segmentor)
     for kind, dataset in parts.items():
@@ -70,13 +73,13 @@ def of_lists(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
         yield from leaks('labeled', parts['labeled'], parts['validation'])
 
 
-def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
-    """Problems of images, and of the ids in their masks."""
+def of_files(
+    runner: Runner, parts: Dict[str, Dataset], scanned: dict
+) -> Iterator[str]:
+    """Problems of images, and of the ids in their masks; fills ``scanned``."""
     model = unwrap(runner)
-    scanned = {
-        kind: scan_all(kind, part, remember=True)
-        for kind, part in parts.items()
-    }
+    for kind, part in parts.items():
+        scanned[kind] = scan_all(kind, part, remember=True)
     yield from (
         seen[fault]
         for part in scanned.values()
@@ -105,7 +108,9 @@ def of_files(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
         )
 
 
-def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
+def of_pipelines(
+    runner: Runner, parts: Dict[str, Dataset], scanned: dict
+) -> Iterator[str]:
     """Problems of the pipelines."""
     model, pairs = unwrap(runner), runner.train_dataloader.dataset
     validation = parts.get('validation')
@@ -115,9 +120,6 @@ def of_pipelines(runner: Runner, parts: Dict[str, Dataset]) -> Iterator[str]:
         model.data_preprocessor,
         model.one_pass,
         patch_size(model.segmentor.backbone),
-        {
-            kind: scan_all(kind, part, remember=True)
-            for kind, part in parts.items()
-        },
+        scanned,
         validation,
     )
