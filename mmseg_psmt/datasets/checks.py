@@ -415,8 +415,13 @@ def _depths(views: Sequence[dict]) -> Iterator[str]:
     def kind(view: dict) -> Tuple[int, torch.dtype]:
         return len(view['inputs']), view['inputs'].dtype
 
-    # of floats nobody knows the range
-    whole = [x for x in views if not x['inputs'].dtype.is_floating_point]
+    # of floats nobody knows the range; several augmentations are a list
+    whole = [
+        x
+        for x in views
+        if isinstance(x['inputs'], torch.Tensor)
+        and not x['inputs'].dtype.is_floating_point
+    ]
     for view in whole:
         if kind(view) != kind(whole[0]):
             words = (

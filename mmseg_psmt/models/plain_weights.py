@@ -19,8 +19,8 @@ def spread_plain_weights(
     A plain segmentor goes into student and teachers alike. Of a checkpoint
     with fewer teachers, the others begin as copies of the first, or of the
     student; what the model has no net for is left out. Each of the latter is
-    a warning. Where all nets have the student's frozen backbone, theirs are
-    left out. A hook for ``register_load_state_dict_pre_hook``.
+    a warning. Nets that share the student's frozen backbone take its weights.
+    A hook for ``register_load_state_dict_pre_hook``.
 
     Args:
         model (nn.Module): With ``segmentor`` and ``teachers``.
