@@ -159,12 +159,16 @@ def own_types(cfg: Any) -> Set[str]:
     found = own_types([*cfg.values()])
     *scope, name = str(cfg.get('type')).split('.')
     if scope[:1] in ([], ['mmseg'], ['mmseg_psmt']):
+        parts = [
+            registry.module_dict.get(name)
+            for registry in (MODELS, TRANSFORMS, METRICS, DATASETS, HOOKS)
+        ]
         found |= {
             name
-            for registry in (MODELS, TRANSFORMS, METRICS, DATASETS, HOOKS)
-            if getattr(
-                registry.module_dict.get(name), '__module__', ''
-            ).startswith('mmseg_psmt.')
+            for part in parts
+            # one of another name stands in for mmseg's
+            if getattr(part, '__name__', '') == name
+            and part.__module__.startswith('mmseg_psmt.')
         }
     return found
 
