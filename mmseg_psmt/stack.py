@@ -145,8 +145,8 @@ def loads_data_alone() -> bool:
 def allow_checkpoint_globals() -> None:
     """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints.
 
-    They hold the history of the log beside the weights. Its arrays name
-    functions of numpy, which numpy 1 and 2 keep in different modules.
+    The history of the log is in them, too. Its arrays name functions of
+    numpy, which numpy 1 and 2 keep in different modules.
     """
     if not loads_data_alone():
         return

@@ -166,7 +166,7 @@ def own_types(cfg: Any) -> Set[str]:
         found |= {
             name
             for part in parts
-            # one of another name stands in for mmseg's
+            # a class of another name replaces mmseg's own
             if getattr(part, '__name__', '') == name
             and part.__module__.startswith('mmseg_psmt.')
         }

@@ -248,7 +248,7 @@ def lone_class_problems(
         (one,), value = ids, max(ignored)
         yield (
             f'All {kind} masks hold {one} ({_at(classes, one)}) and {value} '
-            f'alone, and {value} is ignored: nothing can be learned. If '
+            f'alone, and {value} is ignored: no class can be told apart. If '
             f'{value} is a class, as in binary masks of 0 and 255, save it '
             f'as {1 - min(one, 1)}'
         )
