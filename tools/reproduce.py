@@ -30,14 +30,6 @@ TOOLS = Path(__file__).resolve().parent
 ENVIRONMENT = Lock()
 
 
-def last_checkpoint(work_dir: Path) -> str:
-    """The file that mmengine noted, empty if there is none yet."""
-    file = work_dir / 'last_checkpoint'
-    noted = file.read_text().strip() if file.exists() else ''
-    here = work_dir / Path(noted).name  # the work dir may have been moved
-    return str(here) if here.is_file() else noted
-
-
 def own(work_dir: Path) -> dict:
     """Environment of a run, which its config may read."""
     return {
@@ -62,7 +54,9 @@ def load(config: Path, work_dir: Path) -> Config:
 
 def begun(work_dir: Path) -> bool:
     """Whether a checkpoint was noted, or lies there without a note."""
-    return bool(last_checkpoint(work_dir)) or any(work_dir.glob('iter_*.pth'))
+    return bool(results.last_checkpoint(work_dir)) or any(
+        work_dir.glob('iter_*.pth')
+    )
 
 
 def parse_options(words: Sequence[str]) -> dict:
@@ -108,7 +102,7 @@ def readable_state(
             return 'done'
     except results.NoResult:
         pass
-    step = re.search(r'iter_(\d+)\.pth$', last_checkpoint(work_dir))
+    step = re.search(r'iter_(\d+)\.pth$', results.last_checkpoint(work_dir))
     if not step or int(step[1]) < length:
         return f'to train (from {step[1] if step else 0})'
     return (
@@ -278,7 +272,7 @@ def main() -> None:
                     sys.executable,
                     TOOLS / 'test.py',
                     config,
-                    last_checkpoint(folder),
+                    results.last_checkpoint(folder),
                     '--work-dir',
                     folder / 'test',
                 ],

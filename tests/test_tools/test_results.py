@@ -816,9 +816,9 @@ def test_each_seed_has_a_config_of_its_own(copy, tmp_path):
 
 def test_a_moved_work_dir_is_found(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('elsewhere/iter_4.pth')
-    assert reproduce.last_checkpoint(tmp_path) == 'elsewhere/iter_4.pth'
+    assert results.last_checkpoint(tmp_path) == 'elsewhere/iter_4.pth'
     (tmp_path / 'iter_4.pth').touch()
-    assert reproduce.last_checkpoint(tmp_path) == f'{tmp_path}/iter_4.pth'
+    assert results.last_checkpoint(tmp_path) == f'{tmp_path}/iter_4.pth'
 
 
 @pytest.mark.parametrize(

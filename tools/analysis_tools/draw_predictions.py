@@ -80,19 +80,12 @@ def predictions(work_dir: Path, paths: List[str]) -> List[np.ndarray]:
     images = [dataset[where[path]] for path in paths]
     model = init_model(
         cfg,
-        last_checkpoint(work_dir),
+        results.last_checkpoint(work_dir),
         device='cuda' if torch.cuda.is_available() else 'cpu',
     )
     with torch.no_grad():
         found = [model.test_step(pseudo_collate([image])) for image in images]
     return [sample.pred_sem_seg.data[0].cpu().numpy() for (sample,) in found]
-
-
-def last_checkpoint(work_dir: Path) -> str:
-    """The file that mmengine noted; the work dir may have been moved."""
-    noted = (work_dir / 'last_checkpoint').read_text().strip()
-    here = work_dir / Path(noted).name
-    return str(here) if here.is_file() else noted
 
 
 def heading(name: str, work_dir: Path) -> str:
@@ -101,7 +94,7 @@ def heading(name: str, work_dir: Path) -> str:
     That of the test if there is one, else that of a validation, as they were
     logged.
     """
-    step = Path(last_checkpoint(work_dir)).stem.removeprefix('iter_')
+    step = Path(results.last_checkpoint(work_dir)).stem.removeprefix('iter_')
     lines = [name, *([f'iteration {step}'] if step.isdigit() else [])]
     for validation, kind in ((False, ''), (True, 'validation ')):
         try:

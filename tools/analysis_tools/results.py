@@ -543,6 +543,14 @@ def report(paths: Iterable[Path]) -> None:
         print(line, file=sys.stderr)
 
 
+def last_checkpoint(work_dir: Path) -> str:
+    """The file that mmengine noted, empty if there is none yet."""
+    file = work_dir / 'last_checkpoint'
+    noted = file.read_text().strip() if file.exists() else ''
+    here = work_dir / Path(noted).name  # the work dir may have been moved
+    return str(here) if here.is_file() else noted
+
+
 def work_dirs(path: Path) -> List[Path]:
     """Return the training in a folder, or those of its seeds."""
     return sorted(path.glob('seed*')) or [path]
